@@ -1,0 +1,66 @@
+"""Exit codes and the typed exceptions that own one.
+
+The numbers are a contract with cron jobs and pipelines: README.md documents them and ``tests/test_errors.py`` holds them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller; 128+N is added by the shell's convention for signal N."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    NO_INPUT = 4
+    DEADLINE = 5
+    QUALITY_GATE = 6
+    LOCKED = 75
+
+
+class ExdiffError(Exception):
+    """An expected failure: its message is one line for the operator and never a traceback."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+
+class UsageError(ExdiffError):
+    """The call itself is wrong: an option, a bundle, a data directory."""
+
+    exit_code = ExitCode.USAGE
+
+
+class BundleError(UsageError):
+    """A model bundle is missing, damaged or of another version."""
+
+
+class DataError(UsageError):
+    """A training or evaluation directory does not hold what it must."""
+
+
+class NoInputError(ExdiffError):
+    """Nothing to work on was found."""
+
+    exit_code = ExitCode.NO_INPUT
+
+
+class LockedError(ExdiffError):
+    """Another run holds the output folder."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class RecordingError(ExdiffError):
+    """One recording cannot be read or written; the batch goes on without it."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        super().__init__(f"{path}: {problem}; {remedy}")
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
