@@ -1,0 +1,55 @@
+"""Extract: the universal source separator, from a mixture's spectrum and a query to an estimate and its latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from exdiff_cli.extract.query import QueryBank
+from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
+
+MASK_CEILING = 1.2
+"""The mask may amplify a little: interference can be in antiphase with the target."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """``estimate``: complex ``(batch, bins, frames)``; ``latents``: real ``(batch, channels, bands, frames)`` each."""
+
+    estimate: Tensor
+    latents: tuple[Tensor, ...]
+
+
+def spectral_features(mixture: Tensor) -> Tensor:
+    """Real part, imaginary part and log magnitude of a compressed spectrum, ``(batch, 3, bins, frames)``."""
+    log_magnitude = 0.2 * (mixture.abs() + 1e-4).log() + 0.5
+    return torch.stack((mixture.real * 5, mixture.imag * 5, log_magnitude), dim=1)
+
+
+def apply_mask(mixture: Tensor, channels: Tensor) -> Tensor:
+    """Scale magnitudes by a sigmoid and turn phases by a unit vector (Kong et al. 2023, section III-B).
+
+    ``channels`` are ``(batch, 3, bins, frames)``: magnitude logit, and the rotation ``(1 + a, b)`` before its
+    normalisation, so that a network at rest turns nothing.
+    """
+    logit, cosine, sine = channels.float().unbind(dim=1)
+    rotation = torch.complex(1 + cosine, sine)
+    rotation = rotation / rotation.abs().clamp_min(1e-4)
+    return mixture * rotation * (MASK_CEILING * logit.sigmoid())
+
+
+class Separator(nn.Module):
+    """The trained unit of a bundle: query bank and network together."""
+
+    def __init__(self, config: ResUNetConfig | None = None) -> None:
+        super().__init__()
+        config = config or ResUNetConfig()
+        self.queries = QueryBank(config.query_size)
+        self.network = ResUNet(config)
+
+    def forward(self, mixture: Tensor, query: Tensor) -> Extraction:
+        """Extract from a compressed complex spectrum ``(batch, bins, frames)`` what ``query`` ``(batch,)`` indexes."""
+        channels, latents = self.network(spectral_features(mixture), self.queries(query))
+        return Extraction(apply_mask(mixture, channels), latents)
