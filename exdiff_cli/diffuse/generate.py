@@ -1,0 +1,94 @@
+"""Diffuse: from a mixture and what Extract found in it to clean speech, in a few steps of a sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from exdiff_cli.diffuse.sampler import BridgeKind, Model, Noise, sample_bridge, sample_ouve_pc, schedule
+from exdiff_cli.diffuse.score_net import ScoreNet
+from exdiff_cli.diffuse.sde import OUVE, Bridge
+from exdiff_cli.extract.separator import Extraction
+
+ProcessName = Literal["bridge", "ouve"]
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How to sample: the process, its noise, the start time and the number of steps.
+
+    ``noise_scale`` is the bridge's ``c``; ``start`` is the time t_s of the warm start from Extract's estimate, 1 for
+    none.
+    """
+
+    process: ProcessName = "bridge"
+    noise_scale: float = 0.0085
+    steps: int = 4
+    start: float = 0.5
+    kind: BridgeKind = "ode"
+
+    def bridge(self) -> Bridge:
+        return Bridge(c=self.noise_scale)
+
+    def ouve(self) -> OUVE:
+        return OUVE()
+
+
+def generate(
+    model: ScoreNet,
+    mixture: Tensor,
+    extraction: Extraction,
+    sampler: SamplerConfig,
+    noise: Noise,
+    keep_latents: Tensor | None = None,
+) -> Tensor:
+    """Sample a clean spectrum ``(batch, bins, frames)``, complex and compressed like ``mixture``.
+
+    ``noise(index)`` gives standard complex noise of the same shape; ``keep_latents`` as in
+    :meth:`ScoreNet.condition`.
+    """
+    condition = model.condition(mixture, extraction, keep_latents)
+
+    def predict(state: Tensor, t: Tensor) -> Tensor:
+        return model(state, t, condition)
+
+    run = _run_bridge if sampler.process == "bridge" else _run_ouve
+    return run(predict, mixture, extraction.estimate, sampler, noise)
+
+
+def _run_bridge(predict: Model, mixture: Tensor, estimate: Tensor, sampler: SamplerConfig, noise: Noise) -> Tensor:
+    bridge = sampler.bridge()
+    state = bridge.warm_start(estimate, mixture, sampler.start, noise(0))
+    times = schedule(sampler.steps, sampler.start, end=0.0)
+    return sample_bridge(predict, state, mixture, bridge, times, noise, sampler.kind)
+
+
+def _run_ouve(predict: Model, mixture: Tensor, estimate: Tensor, sampler: SamplerConfig, noise: Noise) -> Tensor:
+    ouve = sampler.ouve()
+
+    def score(state: Tensor, t: Tensor) -> Tensor:
+        return ouve.score(state, predict(state, t), mixture, t)
+
+    state = ouve.perturb(estimate, mixture, sampler.start, noise(0))
+    return sample_ouve_pc(
+        score, mixture, ouve, sampler.steps, noise=noise, x_start=state, t_start=sampler.start
+    )
+
+
+def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device) -> Noise:
+    """Noise that depends on each row's seed and the step alone, whatever else is in the batch.
+
+    Drawn on the CPU, whose generator gives the same numbers on every machine.
+    """
+
+    def noise(index: int) -> Tensor:
+        rows = [
+            torch.randn(shape, generator=torch.Generator().manual_seed(seed ^ (index << 48)), dtype=torch.complex64)
+            for seed in seeds
+        ]
+        return torch.stack(rows).to(device)
+
+    return noise
