@@ -1,0 +1,155 @@
+"""What Diffuse learns: to predict clean speech from the states that its own sampler meets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, stft
+from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
+from exdiff_cli.diffuse.sampler import sample_bridge, schedule
+from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
+from exdiff_cli.diffuse.sde import score_matching_loss
+from exdiff_cli.extract.separator import Extraction, Separator
+from exdiff_cli.training.extract import validation_measures
+from exdiff_cli.training.losses import separation_loss
+from exdiff_cli.training.mixing import Mixture
+
+EARLIEST_TIME = 0.02
+WARM_SHARE = 0.3
+ROLLOUT_SHARE = 0.4
+ROLLOUT_FROM = 0.3
+"""Share of the training time after which states come from the sampler too: before, it has nothing to say."""
+
+ROLLOUT_STEPS = (2, 4, 8)
+
+
+class DiffuseTask:
+    """Trains a :class:`ScoreNet` on a frozen :class:`Separator`."""
+
+    def __init__(
+        self,
+        separator: Separator,
+        sampler: SamplerConfig | None = None,
+        config: ScoreNetConfig | None = None,
+        latents_dropped: float = 0.1,
+        spectral: SpectralConfig = SMALL,
+    ) -> None:
+        config = config or ScoreNetConfig()
+        self.separator = separator.eval().requires_grad_(False)
+        self.sampler = sampler or SamplerConfig()
+        self.latents_dropped, self.spectral = latents_dropped, spectral
+        self.model = ScoreNet(config)
+        self.description: dict[str, Any] = {
+            "model": "diffuse",
+            "config": asdict(config),
+            "sampler": asdict(self.sampler),
+        }
+
+    def to_spectrum(self, waveform: Tensor) -> Tensor:
+        return compress(stft(waveform, self.spectral), self.spectral)
+
+    @torch.no_grad()
+    def extract(self, mixture: Tensor) -> Extraction:
+        """The frozen separator's estimate of speech and its latents, for a compressed mixture spectrum."""
+        self.separator.to(mixture.device)
+        return self.separator(mixture, torch.zeros(len(mixture), dtype=torch.long, device=mixture.device))
+
+    def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
+        mixture, target = self.to_spectrum(batch.mixture), self.to_spectrum(batch.speech)
+        extraction = self.extract(mixture)
+        generator = torch.Generator(mixture.device).manual_seed(step)
+        keep = torch.rand(len(mixture), generator=generator, device=mixture.device) >= self.latents_dropped
+        condition = self.model.condition(mixture, extraction, keep)
+        if self.sampler.process == "ouve":
+            return self._score_matching(target, condition, generator)
+        state, t = self._draw_state(target, condition, progress, generator)
+        prediction = self.model(state, t, condition)
+        return separation_loss(prediction, target, batch.speech, self.spectral)
+
+    def _noise_like(self, state: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.randn(state.shape, generator=generator, device=state.device, dtype=state.dtype)
+
+    def _score_matching(self, target: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
+        """OUVE's objective (Richter et al. 2023, eq. 16), through the data prediction."""
+        ouve = self.sampler.ouve()
+        t = self._times(len(target), 0.03, 1.0, generator)
+        noise = self._noise_like(target, generator)
+        state = ouve.perturb(target, condition.mixture, t, noise)
+        score = ouve.score(state, self.model(state, t, condition), condition.mixture, t)
+        return score_matching_loss(score, noise, ouve.std(t))
+
+    def _times(self, count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+        return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low
+
+    def _draw_state(
+        self, target: Tensor, condition: Condition, progress: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """A state and its times: from the bridge to the target, from a warm start, or from the sampler's own way."""
+        kind = float(torch.rand(1, generator=generator, device=generator.device))
+        rollout = ROLLOUT_SHARE if progress >= ROLLOUT_FROM else 0.0
+        if kind < rollout:
+            return self._roll_out(condition, generator)
+        warm = kind < rollout + WARM_SHARE
+        t = self._times(len(target), 0.3 if warm else EARLIEST_TIME, 1.0, generator)
+        goal = condition.estimate if warm else target
+        noise = self._noise_like(target, generator)
+        return self.sampler.bridge().perturb(goal, condition.mixture, t, noise), t
+
+    @torch.no_grad()
+    def _roll_out(self, condition: Condition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Run the sampler for a random part of its steps and return where it is then.
+
+        Training on one's own states corrects the reverse process (CRP, Lay et al. 2024, arXiv 2309.09677): at use they
+        are made of estimates, never of the target.
+        """
+        bridge = self.sampler.bridge()
+        choice = torch.randint(0, 1 << 16, (3,), generator=generator, device=generator.device).tolist()
+        steps = ROLLOUT_STEPS[choice[0] % len(ROLLOUT_STEPS)]
+        done = 1 + choice[1] % (steps - 1)
+        times = schedule(steps, self.sampler.start, end=0.0)
+        met: list[tuple[Tensor, Tensor]] = []
+
+        def predict(state: Tensor, t: Tensor) -> Tensor:
+            met.append((state, t))
+            return condition.estimate if len(met) > done else self.model(state, t, condition)
+
+        start = bridge.warm_start(
+            condition.estimate, condition.mixture, self.sampler.start, self._noise_like(condition.mixture, generator)
+        )
+        kind = "sde" if choice[2] % 4 == 0 else "ode"
+        sample_bridge(
+            predict,
+            start,
+            condition.mixture,
+            bridge,
+            times[: done + 2],
+            lambda index: self._noise_like(start, generator),
+            kind,
+        )
+        return met[-1]
+
+    def validate(self, batch: Mixture) -> dict[str, float]:
+        """Measures at the configured steps, and for comparison those of one step and of Extract alone."""
+        mixture = self.to_spectrum(batch.mixture)
+        rows = mixture.split(8)
+        extractions = [self.extract(part) for part in rows]
+        measures = {
+            f"extract_{name}": value
+            for name, value in self._measure([e.estimate for e in extractions], batch).items()
+        }
+        for label, steps, keep in (("one_", 1, 1.0), ("dropped_", self.sampler.steps, 0.0), ("", self.sampler.steps, 1.0)):
+            sampler = replace(self.sampler, steps=steps)
+            outputs = []
+            for index, (part, extraction) in enumerate(zip(rows, extractions, strict=True)):
+                noise = seeded_noise([index * 8 + row for row in range(len(part))], part.shape[1:], part.device)
+                kept = torch.full((len(part),), keep, device=part.device)
+                outputs.append(generate(self.model, part, extraction, sampler, noise, kept))
+            measures |= {f"{label}{name}": value for name, value in self._measure(outputs, batch).items()}
+        return measures
+
+    def _measure(self, parts: list[Tensor], batch: Mixture) -> dict[str, float]:
+        return validation_measures(torch.cat(parts), batch, self.spectral)

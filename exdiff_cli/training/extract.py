@@ -1,0 +1,53 @@
+"""What Extract learns: to mask the queried source out of a mixture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, istft, stft
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.separator import Separator
+from exdiff_cli.training.losses import SILENCE_ENERGY, separation_loss, si_sdr, spectral_loss
+from exdiff_cli.training.mixing import Mixture
+
+NOISE_QUERY_SHARE = 8
+"""One example in so many is asked for its noise, so that the query means something."""
+
+
+class ExtractTask:
+    """Trains a :class:`Separator` on both queries."""
+
+    def __init__(self, config: ResUNetConfig | None = None, spectral: SpectralConfig = SMALL) -> None:
+        config = config or ResUNetConfig()
+        self.spectral = spectral
+        self.model = Separator(config)
+        self.description: dict[str, Any] = {"model": "extract", "config": asdict(config)}
+
+    def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
+        rows = torch.arange(len(batch.mixture), device=batch.mixture.device)
+        wants_noise = (rows + step) % NOISE_QUERY_SHARE == 0
+        target = torch.where(wants_noise[:, None], batch.noise, batch.speech)
+        extraction = self.model(self._spectrum(batch.mixture), wants_noise.long())
+        return separation_loss(extraction.estimate, self._spectrum(target), target, self.spectral)
+
+    def _spectrum(self, waveform: Tensor) -> Tensor:
+        return compress(stft(waveform, self.spectral), self.spectral)
+
+    def validate(self, batch: Mixture) -> dict[str, float]:
+        """Loss and SI-SDR of the speech query; the score is their blend in the proportions of the training loss."""
+        query = torch.zeros(len(batch.mixture), dtype=torch.long, device=batch.mixture.device)
+        estimate = self.model(self._spectrum(batch.mixture), query).estimate
+        return validation_measures(estimate, batch, self.spectral)
+
+
+def validation_measures(estimate: Tensor, batch: Mixture, spectral: SpectralConfig) -> dict[str, float]:
+    """Spectral loss, mean SI-SDR over the mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
+    loss = spectral_loss(estimate, compress(stft(batch.speech, spectral), spectral), spectral).item()
+    waveform = istft(expand(estimate, spectral), batch.mixture.shape[-1], spectral)
+    audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
+    ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item()
+    return {"valid_loss": loss, "si_sdr": ratio, "score": 0.02 * ratio - 10 * loss}

@@ -1,0 +1,241 @@
+"""The loop that both models train in: limited by time, resumable, with averaged weights and a CSV log.
+
+A run folder holds ``state.pt`` (everything that ``--resume`` needs), ``last.safetensors`` and ``best.safetensors``
+(averaged weights, the second chosen on the fixed validation set), and ``log.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from exdiff_cli.errors import DataError
+from exdiff_cli.training.mixing import Mixture, Recipe, mix
+from exdiff_cli.training.pool import TrainingAudio
+
+VALIDATION_SEED = 20_240_914
+
+
+class Task(Protocol):
+    """One model's objective."""
+
+    model: nn.Module
+    description: dict[str, Any]
+
+    def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
+        """Scalar loss of a batch; ``progress`` goes from 0 to 1 over the time given."""
+        ...
+
+    def validate(self, batch: Mixture) -> dict[str, float]:
+        """Measures on held-out mixtures; ``score`` among them, higher is better."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train; times in seconds, counted over all sittings of a run."""
+
+    out: Path
+    max_time: float
+    resume: bool = False
+    init: Path | None = None
+    batch: int = 8
+    learning_rate: float = 1.5e-3
+    final_rate: float = 0.02
+    warmup_steps: int = 200
+    ema: float = 0.999
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = False
+    checkpoint_every: float = 180.0
+    validate_every: float = 600.0
+    validation_mixtures: int = 48
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+class WeightAverage:
+    """Exponential moving average of a model's weights, warmed up so that the start is forgotten quickly."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.weights[name].lerp_(value.detach(), 1 - decay)
+            else:
+                self.weights[name].copy_(value)
+
+    @contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """Lend the averaged weights to ``model`` for a while."""
+        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            model.load_state_dict(own)
+
+
+class Trainer:
+    """Trains one task until its time is used up or it is told to stop."""
+
+    def __init__(self, task: Task, audio: TrainingAudio, options: TrainOptions) -> None:
+        self.task, self.options = task, options
+        self.device = torch.device(options.device)
+        self.audio = audio.to(self.device)
+        task.model.to(self.device)
+        if self.device.type == "cpu":
+            task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if options.init is not None:
+            task.model.load_state_dict(load_file(options.init, device=str(self.device)))
+        self.optimiser = torch.optim.AdamW(task.model.parameters(), lr=options.learning_rate, weight_decay=0.01)
+        self.average = WeightAverage(task.model, options.ema)
+        self.step, self.elapsed, self.best = 0, 0.0, -math.inf
+        self.stopping = False
+        options.out.mkdir(parents=True, exist_ok=True)
+        self._enter_run_folder()
+
+    def _enter_run_folder(self) -> None:
+        state = self.options.out / "state.pt"
+        if self.options.resume and state.exists():
+            self._restore(torch.load(state, map_location=self.device, weights_only=True))
+        elif state.exists():
+            raise DataError(f"{self.options.out}: holds a run already; add --resume to go on, or name another --out")
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.weights = state["average"]
+        self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
+
+    def save(self) -> None:
+        """Write the state to resume from, and the averaged weights, each by way of a temporary file."""
+        state = {
+            "model": self.task.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.weights,
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "best": self.best,
+        }
+        temporary = self.options.out / "state.pt.tmp"
+        torch.save(state, temporary)
+        os.replace(temporary, self.options.out / "state.pt")
+        self._export("last", {})
+
+    def _export(self, name: str, measures: dict[str, float]) -> None:
+        about = {**self.task.description, "steps": self.step, "seconds": round(self.elapsed), **measures}
+        temporary = self.options.out / f"{name}.safetensors.tmp"
+        weights = {key: value.contiguous().cpu() for key, value in self.average.weights.items()}
+        save_file(weights, temporary, metadata={"exdiff": json.dumps(about, sort_keys=True)})
+        os.replace(temporary, self.options.out / f"{name}.safetensors")
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.elapsed / self.options.max_time)
+
+    def _set_rate(self) -> None:
+        """Linear warm-up, then a cosine over the time given."""
+        options = self.options
+        warm = min(1.0, (self.step + 1) / options.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
+        rate = options.learning_rate * warm * (options.final_rate + (1 - options.final_rate) * cosine)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def train_step(self) -> float:
+        """One optimiser step on a fresh batch; returns its loss."""
+        options = self.options
+        batch = mix(self.audio.speech, self.audio.noise, options.recipe, options.batch, options.seed, self.step)
+        self._set_rate()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16):
+            loss = self.task.loss(batch, self.step, self.progress)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), 1.0)
+        if norm.isfinite():
+            self.optimiser.step()
+        self.step += 1
+        self.average.update(self.task.model, self.step)
+        return loss.item()
+
+    def validate(self) -> dict[str, float]:
+        """Measure the averaged weights on the fixed validation mixtures; keep them if they are the best so far."""
+        options = self.options
+        recipe = Recipe(seconds=4.0, speech_speed_share=0.0)
+        batch = mix(
+            self.audio.valid_speech, self.audio.valid_noise, recipe, options.validation_mixtures, VALIDATION_SEED, 0
+        )
+        self.task.model.eval()
+        with self.average.applied_to(self.task.model), torch.no_grad():
+            measures = self.task.validate(batch)
+        self.task.model.train()
+        if measures["score"] > self.best:
+            self.best = measures["score"]
+            self._export("best", measures)
+        return measures
+
+    def log(self, loss: float, measures: dict[str, float]) -> None:
+        row = {"step": self.step, "seconds": round(self.elapsed), "loss": round(loss, 5)}
+        row |= {name: round(value, 4) for name, value in measures.items()}
+        path = self.options.out / "log.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def run(self) -> dict[str, float]:
+        """Train to the end of the time given; returns the last validation's measures."""
+        self.task.model.train()
+        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        measures: dict[str, float] = {}
+        try:
+            with tqdm(total=round(self.options.max_time), unit="s", disable=None, initial=round(self.elapsed)) as bar:
+                measures = self._loop(bar)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return measures
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+    def _loop(self, bar: Any) -> dict[str, float]:
+        running, measures = 0.0, {}
+        saved = validated = self.elapsed
+        clock = time.monotonic()
+        while self.elapsed < self.options.max_time and not self.stopping:
+            loss = self.train_step()
+            running = loss if running == 0 else 0.98 * running + 0.02 * loss
+            now = time.monotonic()
+            self.elapsed, clock = self.elapsed + now - clock, now
+            is_last = self.elapsed >= self.options.max_time
+            if is_last or self.elapsed - validated >= self.options.validate_every:
+                measures, validated = self.validate(), self.elapsed
+                self.log(running, measures)
+            if is_last or self.elapsed - saved >= self.options.checkpoint_every:
+                self.save()
+                saved = self.elapsed
+            bar.n = round(self.elapsed)
+            bar.set_postfix(step=self.step, loss=f"{running:.3f}", score=f"{self.best:.3f}")
+        self.save()
+        return measures
