@@ -1,0 +1,243 @@
+"""Finds the recordings a call names and their places in the output; refuses unsafe combinations up front."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from exdiff_cli.errors import NoInputError, RecordingError, UsageError
+
+STATE_FOLDER = ".exdiff"
+"""Folder that marks an output folder as ours and holds its state."""
+
+SYSTEM_FOLDERS = frozenset({"lost+found", "$RECYCLE.BIN", "System Volume Information"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording: where it lies, and its path below its root, which the output folder mirrors."""
+
+    source: Path
+    relative: Path
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """The recordings in the order of their relative paths, and what could not be looked into."""
+
+    jobs: tuple[Job, ...]
+    problems: tuple[RecordingError, ...] = ()
+
+
+def discover(paths: Sequence[Path], output: Path | None, suffixes: frozenset[str]) -> Discovery:
+    """Find the recordings that ``paths`` name; ``suffixes`` are lower case and start with a dot.
+
+    A file is taken whatever its suffix. A folder is searched for ``suffixes`` at any depth; hidden entries,
+    the folder ``output`` and every other output folder of ours are left out. Linked folders are followed, but
+    once only and never upwards. A folder named like a recording that holds none becomes a job, so that
+    reading it fails where the user can see it.
+
+    Raises UsageError where a path cannot be used, ``output`` overlaps the inputs unsafely, or two recordings
+    would be written to one place; NoInputError where there is nothing to do.
+    """
+    folders = [path for path in dict.fromkeys(paths) if _is_folder(path)]
+    if output is not None:
+        _check_output(paths, output)
+    trees = [_Tree(folder, output, suffixes) for folder in folders]
+    for tree in trees:
+        tree.search()
+    files = set(paths).difference(folders)
+    jobs = _merge(chain((Job(path, Path(path.name)) for path in files), *(tree.jobs for tree in trees)))
+    problems = sorted(chain.from_iterable(tree.problems for tree in trees), key=lambda problem: problem.path)
+    if not jobs:
+        raise NoInputError(_nothing_found(folders, suffixes, problems))
+    return Discovery(jobs, tuple(problems))
+
+
+def default_output(paths: Sequence[Path]) -> Path:
+    """The folder beside the one input: ``calls-enhanced`` for ``calls``, ``a/b-enhanced`` for ``a/b.wav``.
+
+    Raises UsageError where there is not exactly one input, or nothing can lie beside it.
+    """
+    if len(paths) != 1:
+        raise UsageError(f"{len(paths)} inputs need one output folder: name it with -o")
+    path = paths[0] if paths[0].name not in ("", "..") else Path(os.path.abspath(paths[0]))
+    if not path.name:
+        raise UsageError(f"{path}: no folder can lie beside it; name the output folder with -o")
+    name = path.name if _is_folder(path) else path.stem
+    return path.with_name(f"{name}-enhanced")
+
+
+class _Tree:
+    """The search below one root.
+
+    Linked folders wait until the real ones are done: a recording is then found under its own path first, and
+    each folder is entered once however many links lead to it, so that loops end.
+    """
+
+    def __init__(self, root: Path, output: Path | None, suffixes: frozenset[str]) -> None:
+        self.root = root
+        self.suffixes = suffixes
+        self.output = _real(output) if output is not None else None
+        self.jobs: list[Job] = []
+        self.problems: list[RecordingError] = []
+        self._named_like_recordings: list[Path] = []
+        self._links: deque[Path] = deque()
+        # A link upwards would draw in all that lies around the root, at worst the whole disk.
+        never_entered = [*_real(root).parents, *([self.output] if self.output is not None else [])]
+        self._entered = {_identity(folder) for folder in never_entered if os.path.exists(folder)}
+
+    def search(self) -> None:
+        self._links.append(self.root)
+        while self._links:
+            pending = [self._links.popleft()]
+            while pending:
+                pending.extend(reversed(self._enter(pending.pop())))
+        self._add_empty_lookalikes()
+
+    def _enter(self, folder: Path) -> list[Path]:
+        """Take what lies directly in ``folder``; its real subfolders are returned, still to be entered."""
+        try:
+            identity = _identity(folder)
+            if identity in self._entered:
+                return []
+            self._entered.add(identity)
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            problem = f"folder cannot be read ({error.strerror})"
+            self.problems.append(RecordingError(folder, problem, "grant read access or leave it out"))
+            return []
+        if any(entry.name == STATE_FOLDER for entry in entries):
+            self._refuse_own_root(folder)
+            return []
+        if folder.suffix.lower() in self.suffixes:
+            self._named_like_recordings.append(folder)
+        return self._sort_out(entry for entry in entries if not entry.name.startswith("."))
+
+    def _sort_out(self, entries: Iterable[os.DirEntry[str]]) -> list[Path]:
+        subfolders = []
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in SYSTEM_FOLDERS:
+                    subfolders.append(path)
+            elif entry.is_symlink() and os.path.isdir(path):
+                self._links.append(path)
+            elif path.suffix.lower() in self.suffixes:
+                self._take(entry, path)
+        return subfolders
+
+    def _take(self, entry: os.DirEntry[str], path: Path) -> None:
+        # A dangling link is taken, so that reading it fails visibly; reading a named pipe would never end.
+        if os.path.exists(path) and not os.path.isfile(path):
+            self.problems.append(RecordingError(path, "not a regular file", "remove or rename it"))
+        elif entry.is_symlink() and self.output is not None and _real(path).is_relative_to(self.output):
+            self.problems.append(
+                RecordingError(
+                    path, "links into the output folder", "link to the original, or choose another -o"
+                )
+            )
+        else:
+            self.jobs.append(Job(path, path.relative_to(self.root)))
+
+    def _refuse_own_root(self, folder: Path) -> None:
+        if folder == self.root:
+            raise UsageError(
+                f"{folder}: an output folder of exdiff (it holds {STATE_FOLDER}); "
+                "name the recordings it was made from"
+            )
+
+    def _add_empty_lookalikes(self) -> None:
+        if not self._named_like_recordings:
+            return
+        occupied = {folder for job in self.jobs for folder in job.source.parents}
+        for folder in self._named_like_recordings:
+            if folder not in occupied:
+                relative = Path(folder.name) if folder == self.root else folder.relative_to(self.root)
+                self.jobs.append(Job(folder, relative))
+
+
+def _is_folder(path: Path) -> bool:
+    """True for a folder, False for a regular file; UsageError for all else."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UsageError(f"{path}: does not exist; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be opened ({reason}); check the path and its permissions") from None
+    if not (S_ISDIR(mode) or S_ISREG(mode)):
+        raise UsageError(f"{path}: neither a file nor a folder; pipe a stream in with '-' instead")
+    return S_ISDIR(mode)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _real(path: Path) -> Path:
+    """``path`` with all links resolved; unlike Path.resolve it does not raise on a loop."""
+    return Path(os.path.realpath(path))
+
+
+def _check_output(paths: Sequence[Path], output: Path) -> None:
+    real = _real(output)
+    if os.path.exists(real) and not os.path.isdir(real):
+        raise UsageError(f"{output}: the output must be a folder, and this is a file; choose another with -o")
+    for path in paths:
+        source = _real(path)
+        if source == real:
+            raise UsageError(
+                f"{output}: both input and output, originals would be lost; choose another with -o"
+            )
+        if source.is_relative_to(real):
+            raise UsageError(f"{path}: lies inside the output folder {output}; choose another with -o")
+        if real.is_relative_to(source) and not _is_new_or_ours(output):
+            raise UsageError(
+                f"{output}: lies inside the input {path} and holds files that are not ours; "
+                "choose another with -o"
+            )
+
+
+def _is_new_or_ours(output: Path) -> bool:
+    """Whether the search may pass over ``output`` without missing anything of the user's."""
+    try:
+        names = os.listdir(output)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be read ({error.strerror}); choose another with -o") from None
+    return not names or STATE_FOLDER in names
+
+
+def _merge(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Sort by relative path, drop what was named twice, refuse two sources for one place in the output."""
+    merged: list[Job] = []
+    for job in sorted(jobs, key=lambda job: (job.relative.parts, job.source.parts)):
+        if merged and job.relative.is_relative_to(merged[-1].relative):
+            earlier = merged[-1]
+            if job.relative == earlier.relative and _real(job.source) == _real(earlier.source):
+                continue
+            raise UsageError(
+                f"{earlier.source} and {job.source} would both be written to {earlier.relative}; "
+                "enhance them into separate output folders (-o)"
+            )
+        merged.append(job)
+    return tuple(merged)
+
+
+def _nothing_found(
+    folders: Sequence[Path], suffixes: frozenset[str], problems: Sequence[RecordingError]
+) -> str:
+    if not folders:
+        return "no recordings to enhance: no path was given"
+    places = ", ".join(map(str, folders[:3])) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
+    message = f"no recordings found in {places} (looked for {' '.join(sorted(suffixes))})"
+    return f"{message}; {len(problems)} could not be read, first {problems[0]}" if problems else message

@@ -1,0 +1,460 @@
+"""The state of an output folder: one SQLite row a recording, durable before the next recording begins.
+
+Every write is one transaction (WAL, synchronous=FULL), so that a kill or a power cut at any moment leaves
+each row either as it was or as it was to become.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from exdiff_cli.audio.io import file_sha256, publish_text
+from exdiff_cli.discover import STATE_FOLDER, Job
+from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+PAGE_ROWS = 500
+
+_SCHEMA = """
+CREATE TABLE recordings (
+    relative TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    size INTEGER,
+    mtime_ns INTEGER,
+    sha256 TEXT,
+    settings_key TEXT,
+    weights_sha256 TEXT,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed', 'skipped')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    output TEXT,
+    output_size INTEGER,
+    output_sha256 TEXT,
+    timings TEXT NOT NULL DEFAULT '{}',
+    updated_at TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_INDEX = "CREATE INDEX recordings_by_state ON recordings (state)"
+
+
+class State(StrEnum):
+    """How far a recording has come."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The content of an input: size in bytes, modification time in nanoseconds, SHA-256 in hex."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recording in the manifest.
+
+    ``relative`` is its path below its root, ``output`` that of its result below the output folder, ``source``
+    is absolute. Sizes are bytes, ``timings`` seconds by stage, ``updated_at`` is ISO 8601 in UTC.
+    """
+
+    relative: Path
+    source: Path
+    size: int | None
+    mtime_ns: int | None
+    sha256: str | None
+    settings_key: str | None
+    weights_sha256: str | None
+    state: State
+    attempts: int
+    error: str | None
+    output: Path | None
+    output_size: int | None
+    output_sha256: str | None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    updated_at: str = ""
+
+    def as_json(self) -> str:
+        """One line of ASCII; bytes of a file name that are not UTF-8 appear as lone surrogates (PEP 383)."""
+        return json.dumps(asdict(self), default=Path.as_posix)
+
+
+_COLUMNS = ", ".join(column.name for column in fields(Row))
+
+
+def fingerprint(source: Path) -> Fingerprint:
+    """Read ``source`` once, in constant memory.
+
+    Raises OSError where it cannot be read, RecordingError where it changed meanwhile.
+    """
+    before = source.stat()
+    sha256 = file_sha256(source)
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise RecordingError(source, "changed while it was read", "run again once it is complete")
+    return Fingerprint(after.st_size, after.st_mtime_ns, sha256)
+
+
+class Manifest:
+    """The rows of one output folder. A context manager; safe to share between the threads of one process."""
+
+    def __init__(
+        self, path: Path, database: sqlite3.Connection, *, read_only: bool, set_aside: Path | None
+    ) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.set_aside = set_aside
+        """Where a damaged manifest was moved to when this one was begun in its place."""
+        self._database = database
+
+    @classmethod
+    def open(cls, folder: Path, *, read_only: bool = False) -> Manifest:
+        """Open the manifest of the output folder ``folder``, or begin one.
+
+        The caller holds the folder's lock unless ``read_only``: what a killed run left running becomes
+        pending, and a damaged manifest is set aside with a warning. ``read_only`` changes nothing, so that it
+        may look on beside a run in progress.
+
+        Raises UsageError where a newer exdiff wrote it, the folder cannot be written, or, if ``read_only``,
+        there is no sound manifest.
+        """
+        path = folder / STATE_FOLDER / "manifest.sqlite"
+        if read_only:
+            return cls(path, _open_to_read(path), read_only=True, set_aside=None)
+        set_aside = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                database = _open_to_write(path)
+            except _DamagedError as damage:
+                set_aside = _set_aside(path, damage)
+                database = _open_to_write(path)
+        except (OSError, sqlite3.Error, _DamagedError) as error:
+            raise UsageError(
+                f"{path}: cannot be opened ({error}); check the output folder and its disk"
+            ) from None
+        return cls(path, database, read_only=False, set_aside=set_aside)
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; what was written stays written."""
+        self._database.close()
+
+    def is_done(
+        self,
+        relative: Path,
+        source: Path,
+        settings_key: str,
+        weights_sha256: str,
+        output_root: Path,
+        *,
+        verify_hashes: bool = True,
+    ) -> bool:
+        """Whether the result of ``source`` under these settings and weights is finished and still intact.
+
+        An input of the same path, size and modification time counts as unchanged; any other of the same size
+        is hashed. The output is hashed too unless ``verify_hashes`` is off; then its size decides. What
+        cannot be read is not done.
+        """
+        row = self.get(relative)
+        if row is None or row.state is not State.DONE:
+            return False
+        if (row.settings_key, row.weights_sha256) != (settings_key, weights_sha256):
+            return False
+        try:
+            return _output_intact(row, output_root, verify_hashes) and self._input_unchanged(row, source)
+        except (OSError, RecordingError):
+            return False
+
+    def plan(self, jobs: Iterable[Job]) -> None:
+        """Register ``jobs`` as pending, all or none; earlier results in their rows no longer count.
+
+        One transaction, for which other threads must not write meanwhile.
+        """
+        statement = """
+            INSERT INTO recordings (relative, source, state, updated_at) VALUES (?, ?, 'pending', ?)
+            ON CONFLICT (relative) DO UPDATE SET
+                source = excluded.source, state = 'pending', error = NULL, updated_at = excluded.updated_at
+        """
+        rows = ((_stored(job.relative), _stored_source(job.source), _now()) for job in jobs)
+        with self._guarded(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany(statement, rows)
+
+    def start(
+        self, relative: Path, source: Path, content: Fingerprint, *, settings_key: str, weights_sha256: str
+    ) -> None:
+        """Record that work on ``source``, as ``content`` describes it, begins; counts one attempt."""
+        statement = """
+            INSERT INTO recordings
+                (relative, source, size, mtime_ns, sha256, settings_key, weights_sha256,
+                 state, attempts, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, 'running', 1, ?)
+            ON CONFLICT (relative) DO UPDATE SET
+                source = excluded.source, size = excluded.size, mtime_ns = excluded.mtime_ns,
+                sha256 = excluded.sha256,
+                settings_key = excluded.settings_key, weights_sha256 = excluded.weights_sha256,
+                state = 'running', attempts = attempts + 1, error = NULL,
+                output = NULL, output_size = NULL, output_sha256 = NULL, timings = '{}',
+                updated_at = excluded.updated_at
+        """
+        identity = (content.size, content.mtime_ns, content.sha256, settings_key, weights_sha256)
+        self._write(statement, _stored(relative), _stored_source(source), *identity, _now())
+
+    def finish(
+        self,
+        relative: Path,
+        *,
+        output: Path,
+        output_size: int,
+        output_sha256: str,
+        timings: Mapping[str, float],
+    ) -> None:
+        """Record that ``output``, a path below the output folder, is published.
+
+        Raises ValueError where the recording was not started.
+        """
+        statement = """
+            UPDATE recordings SET
+                state = 'done', output = ?, output_size = ?, output_sha256 = ?, timings = ?, updated_at = ?
+            WHERE relative = ? AND state = 'running'
+        """
+        result = (_stored(output), output_size, output_sha256, json.dumps(dict(timings)))
+        if not self._write(statement, *result, _now(), _stored(relative)):
+            raise ValueError(f"{relative} was finished without having been started")
+
+    def fail(self, relative: Path, source: Path, error: str) -> None:
+        """Record why there is no result; counts an attempt where ``start`` had not yet."""
+        self._close_row(relative, source, State.FAILED, error, attempts=1)
+
+    def skip(self, relative: Path, source: Path, reason: str) -> None:
+        """Record why a recording was left alone on purpose."""
+        self._close_row(relative, source, State.SKIPPED, reason, attempts=0)
+
+    def get(self, relative: Path) -> Row | None:
+        """The row of one recording."""
+        rows = self._select("WHERE relative = ?", _stored(relative))
+        return rows[0] if rows else None
+
+    def rows(self, state: State | None = None) -> Iterator[Row]:
+        """All rows, or those in ``state``, by relative path; rows may be written meanwhile."""
+        condition, wanted = ("", ()) if state is None else ("state = ? AND ", (state.value,))
+        clause = f"WHERE {condition}relative > ? ORDER BY relative LIMIT {PAGE_ROWS}"
+        last: str | bytes = ""
+        while page := self._select(clause, *wanted, last):
+            yield from page
+            last = _stored(page[-1].relative)
+
+    def counts(self) -> dict[State, int]:
+        """How many rows there are in each state, zeros included."""
+        with self._guarded():
+            counted = self._database.execute("SELECT state, COUNT(*) FROM recordings GROUP BY state")
+            found = dict(counted.fetchall())
+        return {state: found.get(state.value, 0) for state in State}
+
+    def export_jsonl(self, path: Path) -> None:
+        """Write all rows to ``path``, one JSON object a line, whole or not at all. Raises RecordingError."""
+        publish_text(path, "".join(f"{row.as_json()}\n" for row in self.rows()))
+
+    def _input_unchanged(self, row: Row, source: Path) -> bool:
+        status = source.stat()
+        if status.st_size != row.size:
+            return False
+        if (Path(os.path.abspath(source)), status.st_mtime_ns) == (row.source, row.mtime_ns):
+            return True
+        content = fingerprint(source)
+        if content.sha256 != row.sha256:
+            return False
+        if not self.read_only:
+            # The next run takes the fast path again.
+            statement = "UPDATE recordings SET source = ?, mtime_ns = ? WHERE relative = ?"
+            self._write(statement, _stored_source(source), content.mtime_ns, _stored(row.relative))
+        return True
+
+    def _close_row(self, relative: Path, source: Path, state: State, reason: str, *, attempts: int) -> None:
+        statement = """
+            INSERT INTO recordings (relative, source, state, attempts, error, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (relative) DO UPDATE SET
+                source = excluded.source, state = excluded.state, error = excluded.error,
+                attempts = attempts + excluded.attempts * (state <> 'running'),
+                updated_at = excluded.updated_at
+        """
+        # The reason may quote a file name that is not UTF-8.
+        reason = reason.encode(errors="backslashreplace").decode()
+        paths = (_stored(relative), _stored_source(source))
+        self._write(statement, *paths, state.value, attempts, reason, _now())
+
+    def _select(self, clause: str, *values: object) -> list[Row]:
+        with self._guarded():
+            found = self._database.execute(f"SELECT {_COLUMNS} FROM recordings {clause}", values)
+            return [_row(values) for values in found]
+
+    def _write(self, statement: str, *values: object) -> int:
+        """Run one statement, durable on return; how many rows it touched."""
+        with self._guarded():
+            return self._database.execute(statement, values).rowcount
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ExdiffError(
+                f"{self.path}: cannot be read or written ({error}); check the disk, then resume"
+            ) from error
+
+
+class _DamagedError(Exception):
+    """The file is not a sound manifest."""
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    with _connected(str(path)) as database:
+        version = _version(database, path)
+        _check(database, version)
+        # Some network file systems cannot hold a write-ahead log; the rollback journal is as safe there.
+        with suppress(sqlite3.OperationalError):
+            database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            if version == 0:
+                database.execute(_SCHEMA)
+                database.execute(_INDEX)
+                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            database.execute("UPDATE recordings SET state = 'pending' WHERE state = 'running'")
+    return database
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    if not os.path.isfile(path):
+        raise UsageError(f"{path.parent.parent}: no manifest in it; name an output folder of exdiff")
+    address = f"file:{quote(os.fsencode(path))}?mode=ro"
+    if not os.access(path.parent, os.W_OK) and not os.path.exists(f"{path}-wal"):
+        # SQLite would have to create its side files; with none there nobody is writing, and it needs none.
+        address += "&immutable=1"
+    try:
+        with _connected(address, uri=True) as database:
+            version = _version(database, path)
+            if version == 0:
+                raise _DamagedError("it is empty")
+            _check(database, version)
+        return database
+    except (sqlite3.Error, _DamagedError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); the next run mends or replaces it") from None
+
+
+@contextmanager
+def _connected(address: str, *, uri: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection that is closed only where preparing it fails; damage is told from other troubles."""
+    database = sqlite3.connect(
+        address, uri=uri, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        yield database
+    except BaseException as error:
+        database.close()
+        # The low byte is the primary code, the rest refines it.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise _DamagedError(str(error)) from None
+        raise
+
+
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path}: written by a newer exdiff (schema {version}, this one knows {SCHEMA_VERSION}); "
+            "upgrade exdiff, or choose another output folder"
+        )
+    return version
+
+
+def _check(database: sqlite3.Connection, version: int) -> None:
+    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _DamagedError(" ".join(verdict.split()))
+    if version == 0:
+        if database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise _DamagedError("its tables are not ours")
+        return
+    columns = [column[1] for column in database.execute("PRAGMA table_info(recordings)")]
+    if version != SCHEMA_VERSION or columns != [column.name for column in fields(Row)]:
+        raise _DamagedError("its table is not as it was created")
+
+
+def _set_aside(path: Path, damage: _DamagedError) -> Path:
+    aside = path.with_name(f"manifest.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.sqlite")
+    # A write-ahead log needs no care: SQLite merged it on closing, or deletes it beside the new, empty file.
+    os.replace(path, aside)
+    log.warning(
+        "%s: damaged (%s); set aside as %s, finished recordings will be done again", path, damage, aside.name
+    )
+    return aside
+
+
+def _output_intact(row: Row, output_root: Path, verify_hashes: bool) -> bool:
+    if row.output is None:
+        return False
+    output = output_root / row.output
+    if output.stat().st_size != row.output_size:
+        return False
+    return not verify_hashes or file_sha256(output) == row.output_sha256
+
+
+def _stored(path: Path) -> str | bytes:
+    """Text, or the raw bytes of a name that is not UTF-8, which SQLite cannot hold as text."""
+    text = path.as_posix()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def _stored_source(source: Path) -> str | bytes:
+    """Absolute, so that a later run from another folder finds it."""
+    return _stored(Path(os.path.abspath(source)))
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    values = dict(zip((column.name for column in fields(Row)), found, strict=True))
+    try:
+        for name in ("relative", "source", "output"):
+            values[name] = None if values[name] is None else Path(os.fsdecode(values[name]))
+        return Row(**values | {"state": State(values["state"]), "timings": json.loads(values["timings"])})
+    except ValueError as error:
+        raise sqlite3.DataError(f"row {values['relative']}: {error}") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
