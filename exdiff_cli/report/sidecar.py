@@ -1,0 +1,136 @@
+"""The quality report beside each output, ``<file>.quality.json``: what went in, what came out, and how.
+
+Version 1 of its schema is the models below. Any change of a field's name or meaning is a new version.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+)
+
+from exdiff_cli.errors import RecordingError
+
+SCHEMA_VERSION: Final = 1
+
+_REMEDY = "enhance its recording again"
+
+
+def _printable(value: Any) -> Any:
+    """Spell out the bytes of a file name that is not UTF-8: Python's surrogates for them are not JSON."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _ordered(value: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(value, sort_keys=True, allow_nan=False))
+
+
+Text = Annotated[str, BeforeValidator(_printable)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AudioFile(_Model):
+    """One audio file as it lies on disk; ``frames`` counts samples a channel, as libsndfile does."""
+
+    path: Text
+    sha256: Sha256
+    bytes: NonNegativeInt
+    sample_rate: PositiveInt
+    channels: PositiveInt
+    frames: NonNegativeInt
+    container: str
+    subtype: str
+    duration_s: NonNegativeFloat
+
+
+class DnsmosMeasures(_Model):
+    """DNSMOS P.835 mean opinion scores, averaged over the windows that were scored."""
+
+    sig: float
+    bak: float
+    ovrl: float
+
+
+class Measures(_Model):
+    """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence."""
+
+    dnsmos: DnsmosMeasures | None
+    loudness_lufs: float | None
+    noise_floor_dbfs: float
+    peak_dbfs: float
+    clipped_share: float
+
+
+class QualityReport(_Model):
+    """One ``.quality.json``.
+
+    ``changes`` says in words what differs in format between input and output; ``seconds`` is wall time by
+    stage; ``real_time_factor`` is seconds of work a second of audio.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    tool_version: str
+    input: AudioFile
+    output: AudioFile
+    before: Measures
+    after: Measures
+    changes: tuple[Text, ...]
+    settings: Annotated[dict[str, JsonValue], AfterValidator(_ordered)]
+    settings_key: str
+    weights_sha256: Sha256
+    seed: int
+    seconds: Annotated[dict[str, NonNegativeFloat], AfterValidator(_ordered)]
+    real_time_factor: NonNegativeFloat
+    notes: tuple[Text, ...] = ()
+
+
+def sidecar_path(audio: Path) -> Path:
+    """Where the report of an output lies: beside it, under its whole name."""
+    return audio.with_name(audio.name + ".quality.json")
+
+
+def to_json(report: QualityReport) -> str:
+    """The report as indented JSON with a final newline; equal reports give equal text."""
+    return json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_sidecar(path: Path) -> QualityReport:
+    """Read a report; raises :class:`RecordingError` where it is missing, damaged or of a newer version."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordingError(path, f"cannot be read ({error.strerror})", _REMEDY) from error
+    except ValueError as error:
+        raise RecordingError(path, f"is not JSON ({error})", _REMEDY) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        problem = f"has schema version {version}, and this exdiff reads up to {SCHEMA_VERSION}"
+        raise RecordingError(path, problem, "update exdiff")
+    try:
+        return QualityReport.model_validate(content)
+    except ValidationError as error:
+        raise RecordingError(path, f"is not a quality report ({_first_fault(error)})", _REMEDY) from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
