@@ -1,6 +1,6 @@
 """Exit codes and the typed exceptions that own one.
 
-The numbers are a contract with cron jobs and pipelines: README.md documents them and ``tests/test_errors.py`` holds them.
+The numbers are a contract with cron jobs and pipelines: README.md documents them, ``tests/test_errors.py`` holds them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,159 @@
+"""Model bundles: a folder with ``config.toml`` and the two models' weights, found by name, checked by hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
+from torch import nn
+
+from exdiff_cli.audio.io import publish_text
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
+from exdiff_cli.errors import BundleError, UsageError
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.separator import Separator
+
+FORMAT = 1
+CONFIG = "config.toml"
+PARTS = ("extract", "diffuse")
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Both models, ready to run, and what a report must say of them.
+
+    ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default.
+    """
+
+    name: str
+    folder: Path
+    spectral: SpectralConfig
+    sampler: SamplerConfig
+    separator: Separator
+    score_net: ScoreNet
+    weights_sha256: str
+
+    def to(self, device: torch.device) -> Bundle:
+        """Move both models, in place, and return the bundle."""
+        self.separator.to(device)
+        self.score_net.to(device)
+        return self
+
+
+def model_folders() -> list[Path]:
+    """Where bundles ship: inside an installed package, or beside it in a checkout."""
+    package = Path(str(files("exdiff_cli")))
+    return [folder for folder in (package / "bundled_models", package.parent / "models") if folder.is_dir()]
+
+
+def find_bundle(name: str) -> Path:
+    """The folder of a bundle, given its name or its path; :class:`BundleError` names what there is."""
+    candidates = [Path(name), *(folder / name for folder in model_folders())]
+    for candidate in candidates:
+        if (candidate / CONFIG).is_file():
+            return candidate
+    known = sorted({path.parent.name for folder in model_folders() for path in folder.glob(f"*/{CONFIG}")})
+    raise BundleError(f"no model bundle {name!r}: give one of {', '.join(known) or '(none shipped)'}, or a folder")
+
+
+def load_bundle(name: str) -> Bundle:
+    """Find, check and load a bundle on the CPU, in evaluation mode. Raises :class:`BundleError`."""
+    folder = find_bundle(name)
+    config = _read_config(folder / CONFIG)
+    try:
+        separator = Separator(build_config(ResUNetConfig, config["extract"]["network"]))
+        score_net = ScoreNet(build_config(ScoreNetConfig, config["diffuse"]["network"]))
+        spectral = build_config(SpectralConfig, config["spectral"])
+        sampler = build_config(SamplerConfig, config["diffuse"]["sampler"])
+        hashes = [
+            _load_weights(model, folder, config[part])
+            for part, model in zip(PARTS, (separator, score_net), strict=True)
+        ]
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{folder / CONFIG}: entry {error} is missing or wrong; install the bundle again") from error
+    combined = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); install the bundle again") from error
+    if config.get("format") != FORMAT:
+        raise BundleError(
+            f"{path}: bundle format {config.get('format')}, this exdiff reads {FORMAT}; update one of them"
+        )
+    return config
+
+
+def build_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """A frozen config from a TOML table, whose arrays stand for tuples."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _load_weights(model: nn.Module, folder: Path, part: Mapping[str, Any]) -> str:
+    path = folder / part["file"]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); install the bundle again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != part["sha256"]:
+        raise BundleError(
+            f"{path}: is not the file that {CONFIG} names (SHA-256 {found[:12]}…); install the bundle again"
+        )
+    try:
+        model.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise BundleError(f"{path}: does not fit its network ({first}); install the bundle again") from error
+    model.eval().requires_grad_(False)
+    return found
+
+
+def write_bundle(folder: Path, extract: Path, diffuse: Path, sampler: SamplerConfig | None = None) -> None:
+    """Make a bundle of two trained weight files, whose metadata describe their networks.
+
+    The config is published last, so that an unfinished bundle is never found.
+    """
+    parts = {"extract": read_trained(extract, "extract"), "diffuse": read_trained(diffuse, "diffuse")}
+    tables: dict[str, dict[str, Any]] = {"spectral": asdict(SMALL)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, (content, about) in parts.items():
+        (folder / f"{part}.safetensors").write_bytes(content)
+        tables[part] = {"file": f"{part}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
+        tables[f"{part}.network"] = about["config"]
+    tables["diffuse.sampler"] = asdict(sampler) if sampler else parts["diffuse"][1]["sampler"]
+    publish_text(folder / CONFIG, f"format = {FORMAT}\n" + "".join(_toml_table(*item) for item in tables.items()))
+
+
+def read_trained(path: Path, model: str) -> tuple[bytes, dict[str, Any]]:
+    """The content of a trained weights file and its metadata; :class:`UsageError` if it is none of ``model``."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            about = json.loads((opened.metadata() or {}).get("exdiff", "{}"))
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{path}: cannot be read as trained weights ({error}); give a *.safetensors file") from error
+    if about.get("model") != model:
+        raise UsageError(f"{path}: holds {about.get('model', 'unknown')} weights; give those of {model}")
+    return path.read_bytes(), about
+
+
+def _toml_table(name: str, values: Mapping[str, Any]) -> str:
+    """A flat TOML table; JSON's notation of strings, numbers, booleans and arrays is TOML's too."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(["", f"[{name}]", *lines, ""])

@@ -1,0 +1,98 @@
+"""A batch of segments in, enhanced segments out: normalise, extract, diffuse, restore the level."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from exdiff_cli.audio.spectral import compress, expand, istft, stft
+from exdiff_cli.bundle import Bundle
+from exdiff_cli.diffuse.generate import generate, seeded_noise
+from exdiff_cli.extract.separator import Extraction
+from exdiff_cli.settings import Settings
+
+Samples = NDArray[np.float32]
+
+LEVEL_RMS = 0.05
+"""Level that the models were trained at."""
+
+SILENCE_RMS = 1e-6
+"""Below this, -120 dBFS, a segment is silence and is passed through: there is nothing to normalise by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One segment at the model's rate, ``samples`` ``(length,)`` of which ``valid`` count, and its noise seed."""
+
+    samples: Samples
+    valid: int
+    seed: int
+
+
+def segment_seed(content_sha256: str, channel: int, index: int, seed: int) -> int:
+    """A 48-bit seed that depends on what is enhanced and on the run's ``seed``, never on the batch it is in."""
+    described = f"{content_sha256}:{channel}:{index}:{seed}"
+    return int.from_bytes(hashlib.sha256(described.encode()).digest()[:6], "big")
+
+
+@dataclass
+class Enhancer:
+    """Both models on one device; ``seconds`` adds up wall time by stage."""
+
+    bundle: Bundle
+    settings: Settings
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=lambda: {"extract": 0.0, "diffuse": 0.0})
+
+    def __post_init__(self) -> None:
+        self.bundle.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, pieces: Sequence[Piece]) -> list[Samples]:
+        """Enhance segments of one length; each result depends on its own piece alone."""
+        mixture = torch.from_numpy(np.stack([piece.samples for piece in pieces]))
+        levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
+        gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
+        enhanced = self._enhance((mixture * gain).to(self.device), [piece.seed for piece in pieces])
+        restored = torch.where(levels < SILENCE_RMS, mixture, enhanced.cpu() / gain)
+        return list(restored.numpy())
+
+    def _enhance(self, mixture: Tensor, seeds: list[int]) -> Tensor:
+        spectral = self.bundle.spectral
+        spectrum = compress(stft(mixture, spectral), spectral)
+        with self._timing("extract"):
+            extraction = self._extract(spectrum)
+        estimate = extraction.estimate
+        if self.settings.sampler.steps > 0:
+            with self._timing("diffuse"):
+                estimate = self._diffuse(spectrum, extraction, seeds)
+        return istft(expand(estimate, spectral), mixture.shape[-1], spectral)
+
+    def _extract(self, spectrum: Tensor) -> Extraction:
+        speech = self.bundle.separator.queries.index("speech")
+        return self.bundle.separator(spectrum, torch.full((len(spectrum),), speech, device=self.device))
+
+    def _diffuse(self, spectrum: Tensor, extraction: Extraction, seeds: list[int]) -> Tensor:
+        noise = seeded_noise(seeds, (spectrum.shape[1], spectrum.shape[2]), self.device)
+        keep = torch.full((len(spectrum),), self.settings.use_latents, device=self.device)
+        return generate(self.bundle.score_net, spectrum, extraction, self.settings.sampler, noise, keep)
+
+    @contextmanager
+    def _timing(self, stage: str) -> Iterator[None]:
+        began = perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds[stage] += perf_counter() - began
+
+
+def _rms(samples: Samples) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if samples.size else 0.0

@@ -1,0 +1,53 @@
+"""What a run was asked for, frozen; and the key under which its results stay valid."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.errors import UsageError
+
+DEFAULT_BUNDLE = "exdiff-speech-16k"
+
+RESULT_VERSION = 1
+"""Raised whenever the code changes what comes out for the same file, settings and weights."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that changes the samples of a result.
+
+    ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
+    ``use_latents`` off, Diffuse attends to its null token instead.
+    """
+
+    sampler: SamplerConfig
+    segment: int = 131_072
+    overlap: int = 16_384
+    seed: int = 0
+    use_latents: bool = True
+
+    def __post_init__(self) -> None:
+        if self.sampler.steps < 0:
+            raise UsageError(f"--steps {self.sampler.steps}: give 0 (Extract alone) or more")
+        if not 0 < self.sampler.start <= 1:
+            raise UsageError(f"--start {self.sampler.start}: give a time above 0 and up to 1")
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    def cache_key(self) -> str:
+        """Short hexadecimal key; any setting that changes a result changes it."""
+        described = json.dumps({"version": RESULT_VERSION, **self.as_dict()}, sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What changes speed and memory but never a result."""
+
+    device: str = "cpu"
+    batch: int = 4
+    threads: int = 0
