@@ -1,0 +1,303 @@
+"""The run: discover, plan, decode, enhance in batches of many files, publish, report."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, probe, publish_text
+from exdiff_cli.bundle import Bundle
+from exdiff_cli.discover import STATE_FOLDER, Job, discover
+from exdiff_cli.enhancer import Enhancer
+from exdiff_cli.errors import ExitCode, RecordingError
+from exdiff_cli.lock import locked
+from exdiff_cli.manifest import Manifest, fingerprint
+from exdiff_cli.report.build import build_report
+from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
+from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.stream import RecordingStream, StreamPiece
+
+PUBLISH_BACKLOG = 16
+"""Recordings that may wait to be published and scored; beyond, the models wait for them."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one recording: ``report`` where it was done now, ``error`` in one line where it failed."""
+
+    job: Job
+    output: Path | None = None
+    report: QualityReport | None = None
+    error: str | None = None
+    skipped: bool = False
+
+
+@dataclass
+class RunResult:
+    """All outcomes of a run, and the exit code that they amount to."""
+
+    output: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.report is not None]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.error is not None]
+
+    @property
+    def skipped(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.skipped]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.SOME_FAILED if self.failed or self.problems else ExitCode.OK
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """A recording that cannot be decoded, or no further; without a ``stream`` it could not even be opened."""
+
+    job: Job
+    stream: RecordingStream | None
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom the run tells how it goes: seconds of audio enhanced, and each outcome as it is known."""
+
+    planned: Callable[[int, int], None] = lambda pending, total: None
+    advanced: Callable[[float], None] = lambda seconds: None
+    ended: Callable[[Outcome], None] = lambda outcome: None
+
+
+def enhance_all(
+    paths: Sequence[Path],
+    output: Path,
+    bundle: Bundle,
+    settings: Settings,
+    resources: Resources,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Enhance every recording that ``paths`` name into ``output``, as far as that is not done already.
+
+    Raises the typed errors of :mod:`exdiff_cli.errors` for what stops a whole run; a recording that fails is an
+    outcome.
+    """
+    began = perf_counter()
+    found = discover(paths, output, AUDIO_SUFFIXES)
+    with locked(output), Manifest.open(output) as manifest:
+        remove_leftovers(output)
+        run = _Run(output, manifest, bundle, settings, resources, listener or Listener())
+        run.result.problems = [str(problem) for problem in found.problems]
+        pending = run.plan(found.jobs)
+        run.enhance(pending)
+        manifest.export_jsonl(output / STATE_FOLDER / "manifest.jsonl")
+    run.result.seconds = perf_counter() - began
+    return run.result
+
+
+def remove_leftovers(output: Path) -> None:
+    """Delete the temporary files that a killed run left; only the holder of the lock may."""
+    for leftover in output.rglob(TEMPORARY_GLOB):
+        leftover.unlink(missing_ok=True)
+
+
+class _Run:
+    """State of one run. Three threads take part: one decodes, the caller's computes, one publishes and scores."""
+
+    def __init__(
+        self,
+        output: Path,
+        manifest: Manifest,
+        bundle: Bundle,
+        settings: Settings,
+        resources: Resources,
+        listener: Listener,
+    ) -> None:
+        self.output, self.manifest, self.bundle = output, manifest, bundle
+        self.settings, self.resources, self.listener = settings, resources, listener
+        self.key = settings.cache_key()
+        self.enhancer = Enhancer(bundle, settings, torch.device(resources.device))
+        self.result = RunResult(output)
+        self._claimed: set[Path] = set()
+        self._open_streams: set[RecordingStream] = set()
+
+    def plan(self, jobs: Iterable[Job]) -> list[Job]:
+        """Leave out what is done under the same settings and weights; register the rest."""
+        pending, total = [], 0
+        for job in jobs:
+            total += 1
+            arguments = (job.relative, job.source, self.key, self.bundle.weights_sha256, self.output)
+            if self.manifest.is_done(*arguments):
+                self._end(Outcome(job, skipped=True))
+            else:
+                pending.append(job)
+        self.manifest.plan(pending)
+        self.listener.planned(len(pending), total)
+        return pending
+
+    def enhance(self, jobs: Sequence[Job]) -> None:
+        """Decode ahead in one thread, run the models here, publish behind in another."""
+        self._claimed = {job.relative for job in jobs}
+        size = self.resources.batch
+        with (
+            ThreadPoolExecutor(1, "publish") as publisher,
+            closing(prefetch(self._pieces(jobs), 2 * size)) as ahead,
+        ):
+            behind: deque[Future[None]] = deque()
+            try:
+                for batch in self._batches(ahead, size):
+                    behind.extend(publisher.submit(self._publish, stream) for stream in self._advance(batch))
+                    while len(behind) > PUBLISH_BACKLOG:
+                        behind.popleft().result()
+                for future in behind:
+                    future.result()
+            finally:
+                for stream in list(self._open_streams):
+                    self._drop(stream)
+
+    def _pieces(self, jobs: Iterable[Job]) -> Iterator[StreamPiece | Broken]:
+        """Pieces of one recording after the other; where one is damaged, that is the last heard of it."""
+        for job in jobs:
+            stream = None
+            try:
+                stream = self._open(job)
+                yield from stream.pieces()
+            except (RecordingError, OSError) as error:
+                yield Broken(job, stream, error)
+
+    def _open(self, job: Job) -> RecordingStream:
+        recording = probe(job.source)
+        content = fingerprint(job.source)
+        self.manifest.start(
+            job.relative,
+            job.source,
+            content,
+            settings_key=self.key,
+            weights_sha256=self.bundle.weights_sha256,
+        )
+        rate = self.bundle.spectral.sample_rate
+        stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate)
+        relative = stream.writer.target.relative_to(self.output)
+        if relative != job.relative and relative in self._claimed:
+            raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
+        self._open_streams.add(stream)
+        return stream
+
+    def _batches(self, items: Iterable[StreamPiece | Broken], size: int) -> Iterator[list[StreamPiece]]:
+        """Group pieces, of whatever recordings, by ``size``; what is broken is reported on the way."""
+        batch: list[StreamPiece] = []
+        for item in items:
+            if isinstance(item, Broken):
+                self._fail(item.job, item.error, item.stream)
+            else:
+                batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _advance(self, batch: list[StreamPiece]) -> list[RecordingStream]:
+        """Enhance one batch and hand each piece back; returns the streams that are complete now."""
+        earlier = dict(self.enhancer.seconds)
+        results = self.enhancer([item.piece for item in batch])
+        complete = []
+        for item, samples in zip(batch, results, strict=True):
+            stream = item.stream
+            for stage, seconds in self.enhancer.seconds.items():
+                stream.seconds[stage] += (seconds - earlier[stage]) / len(batch)
+            if stream.failed:
+                continue
+            try:
+                if stream.accept(item, samples):
+                    complete.append(stream)
+            except (RecordingError, OSError) as error:
+                self._fail(stream.job, error, stream)
+            self.listener.advanced(stream.advance_seconds(item))
+        return complete
+
+    def _publish(self, stream: RecordingStream) -> None:
+        """Audio, then report, then commit: whatever is committed is there, whole."""
+        job, target = stream.job, stream.writer.target
+        try:
+            stream.publish()
+            report = build_report(stream, self.settings, self.bundle)
+            publish_text(sidecar_path(target), to_json(report))
+            self.manifest.finish(
+                job.relative,
+                output=target.relative_to(self.output),
+                output_size=report.output.bytes,
+                output_sha256=report.output.sha256,
+                timings=report.seconds,
+            )
+        except (RecordingError, OSError) as error:
+            self._fail(job, error, stream)
+        else:
+            self._open_streams.discard(stream)
+            self._end(Outcome(job, target, report))
+
+    def _fail(self, job: Job, error: Exception, stream: RecordingStream | None) -> None:
+        if stream is not None:
+            self._drop(stream)
+        message = str(error) if isinstance(error, RecordingError) else f"{job.source}: {error}; check the disk"
+        self.manifest.fail(job.relative, job.source, message)
+        self._end(Outcome(job, error=message))
+
+    def _drop(self, stream: RecordingStream) -> None:
+        stream.discard()
+        self._open_streams.discard(stream)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.result.outcomes.append(outcome)
+        self.listener.ended(outcome)
+
+
+def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:
+    """Run ``items`` up to ``depth`` ahead in a thread; its exceptions are raised here, closing this ends it."""
+    queue: Queue[tuple[bool, Item | BaseException | None]] = Queue(depth)
+    stopped = Event()
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if stopped.is_set():
+                    return
+                queue.put((False, item))
+            queue.put((True, None))
+        except BaseException as error:
+            queue.put((True, error))
+
+    thread = Thread(target=produce, name="decode", daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_end, item = queue.get()
+            if isinstance(item, BaseException) and is_end:
+                raise item
+            if is_end:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            with suppress(Empty):
+                queue.get(timeout=0.05)

@@ -1,0 +1,102 @@
+"""Makes a recording's quality report once its result lies in place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from exdiff_cli import __version__
+from exdiff_cli.audio.io import Recording, Samples, file_sha256, probe, read_windows
+from exdiff_cli.audio.resample import StreamResampler, resampled_length
+from exdiff_cli.bundle import Bundle
+from exdiff_cli.quality import (
+    FLOOR_DBFS,
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    Dnsmos,
+    choose_windows,
+    fill_window,
+    mean_score,
+)
+from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
+from exdiff_cli.settings import Settings
+from exdiff_cli.stream import Meter, RecordingStream
+
+WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
+NOTICE = "enhanced sound is partly generated: it is no evidence of what was said; the original is"
+
+
+def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) -> QualityReport:
+    """Score the original and the published result on the same windows and describe both."""
+    began = perf_counter()
+    source, target = stream.recording, stream.writer.target
+    result = probe(target)
+    samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
+    starts = choose_windows(stream.before.profile().energy, samples)
+    before = _measures(stream.before, source, starts)
+    after = _measures(stream.after, result, starts)
+    stream.seconds["score"] += perf_counter() - began
+    return QualityReport(
+        tool_version=__version__,
+        input=_describe(source, stream.content.sha256),
+        output=_describe(result, file_sha256(target)),
+        before=before,
+        after=after,
+        changes=tuple(stream.changes),
+        settings={"bundle": bundle.name, **settings.as_dict()},
+        settings_key=settings.cache_key(),
+        weights_sha256=bundle.weights_sha256,
+        seed=settings.seed,
+        seconds={stage: round(seconds, 4) for stage, seconds in stream.seconds.items()},
+        real_time_factor=round(sum(stream.seconds.values()) / source.seconds, 4),
+        notes=(NOTICE,),
+    )
+
+
+def _describe(recording: Recording, sha256: str) -> AudioFile:
+    return AudioFile(
+        path=str(recording.path),
+        sha256=sha256,
+        bytes=Path(recording.path).stat().st_size,
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        frames=recording.frames,
+        container=recording.container,
+        subtype=recording.subtype,
+        duration_s=recording.seconds,
+    )
+
+
+def _measures(meter: Meter, recording: Recording, starts: list[int]) -> Measures:
+    profile = meter.profile()
+    score = None
+    if profile.peak_dbfs > FLOOR_DBFS:
+        score = mean_score(Dnsmos().score(cut_windows(recording, starts)))
+    return Measures(
+        dnsmos=DnsmosMeasures(**asdict(score)) if score else None,
+        loudness_lufs=meter.loudness(),
+        noise_floor_dbfs=profile.noise_floor_dbfs,
+        peak_dbfs=profile.peak_dbfs,
+        clipped_share=profile.clipped_share,
+    )
+
+
+def cut_windows(recording: Recording, starts: list[int]) -> list[Samples]:
+    """The DNSMOS windows of ``recording`` that begin at ``starts`` seconds, mono at 16 kHz.
+
+    Reads from start to end, one second at a time: not every format can seek exactly.
+    """
+    parts: list[list[Samples]] = [[] for _ in starts]
+    for second, window in enumerate(read_windows(recording, recording.sample_rate)):
+        for start, part in zip(starts, parts, strict=True):
+            if start <= second < start + WINDOW_SECONDS:
+                part.append(window.mean(axis=0, keepdims=True))
+    return [fill_window(_resampled(np.concatenate(part, axis=1), recording.sample_rate)) for part in parts]
+
+
+def _resampled(samples: Samples, rate: int) -> Samples:
+    resampler = StreamResampler(rate, SAMPLE_RATE)
+    return np.concatenate((resampler.push(samples), resampler.flush()), axis=1)[0]

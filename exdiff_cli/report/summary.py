@@ -1,0 +1,106 @@
+"""What a run prints: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from exdiff_cli.engine import Outcome, RunResult
+from exdiff_cli.report.sidecar import Measures
+from exdiff_cli.training.evaluate import MEASURES, Scores
+
+TABLE_ROWS = 40
+"""Longer runs are summed up: nobody reads ten thousand rows, and each recording has its report."""
+
+
+def printable(text: str) -> str:
+    """One line that any terminal can show: control characters and undecodable bytes of file names escaped."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def run_table(result: RunResult) -> Table:
+    """A row a recording, those done first; failures are told one by one as they happen."""
+    done = result.done
+    hidden = max(0, len(done) - TABLE_ROWS)
+    table = Table(caption=_totals(result) + (f"; {hidden} more are not shown" if hidden else ""))
+    table.add_column("recording", overflow="fold")
+    for name in ("length", "DNSMOS", "LUFS", "noise floor", "x real time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for outcome in done[:TABLE_ROWS]:
+        table.add_row(*_cells(outcome))
+    return table
+
+
+def _cells(outcome: Outcome) -> list[str]:
+    report = outcome.report
+    assert report is not None
+    before, after = report.before, report.after
+    speed = 1 / report.real_time_factor if report.real_time_factor else 0.0
+    return [
+        printable(str(outcome.job.relative)),
+        f"{report.input.duration_s:.1f} s",
+        f"{_opinion(before)} → {_opinion(after)}",
+        f"{_number(before.loudness_lufs)} → {_number(after.loudness_lufs)}",
+        f"{before.noise_floor_dbfs:.0f} → {after.noise_floor_dbfs:.0f} dB",
+        f"{speed:.1f}",
+    ]
+
+
+def _opinion(measures: Measures) -> str:
+    return f"{measures.dnsmos.ovrl:.2f}" if measures.dnsmos else "-"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _totals(result: RunResult) -> str:
+    audio = sum(outcome.report.input.duration_s for outcome in result.done if outcome.report)
+    parts = [
+        f"{len(result.done)} done",
+        f"{len(result.skipped)} were done before",
+        f"{len(result.failed)} failed",
+    ]
+    return f"{', '.join(parts)}; {audio:.0f} s of audio in {result.seconds:.0f} s; written to {result.output}"
+
+
+def run_json(result: RunResult) -> str:
+    """The run as one JSON object; its recordings carry their whole reports."""
+    recordings = [
+        {
+            "source": str(outcome.job.source),
+            "state": "failed" if outcome.error else "skipped" if outcome.skipped else "done",
+            "output": str(outcome.output) if outcome.output else None,
+            "error": outcome.error,
+            "report": outcome.report.model_dump(mode="json") if outcome.report else None,
+        }
+        for outcome in result.outcomes
+    ]
+    totals = {"done": len(result.done), "skipped": len(result.skipped), "failed": len(result.failed)}
+    return json.dumps(
+        {
+            "output": str(result.output),
+            "exit_code": int(result.exit_code),
+            "seconds": round(result.seconds, 3),
+            **totals,
+            "problems": result.problems,
+            "recordings": recordings,
+        },
+        indent=2,
+    )
+
+
+def scores_table(scores: Sequence[Scores]) -> Table:
+    """A row a system and number of steps."""
+    table = Table(title="means over all pairs")
+    table.add_column("system")
+    for name in ("steps", "PESQ-WB", "ESTOI", "SI-SDR", "SIG", "BAK", "OVRL"):
+        table.add_column(name, justify="right")
+    for row in scores:
+        values = [getattr(row, name) for name in MEASURES]
+        cells = ["-" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(row.system, str(row.steps) if row.steps else "-", *cells)
+    return table

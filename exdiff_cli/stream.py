@@ -1,0 +1,172 @@
+"""One recording on its way through a run: decoded into pieces, put together again, written, measured.
+
+A :class:`RecordingStream` never holds more than a few windows of audio, however long its recording is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from exdiff_cli.audio.io import AtomicWriter, Recording, Samples, WindowReader, read_windows
+from exdiff_cli.audio.resample import StreamResampler
+from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
+from exdiff_cli.discover import Job
+from exdiff_cli.enhancer import Piece, segment_seed
+from exdiff_cli.manifest import Fingerprint
+from exdiff_cli.quality import LoudnessMeter, Profile, ProfileMeter
+from exdiff_cli.settings import Settings
+
+WINDOW_SECONDS = 10
+STAGES = ("decode", "extract", "diffuse", "join", "score")
+
+
+class Meter:
+    """Levels and loudness of what passes by."""
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._profile = ProfileMeter(sample_rate)
+        self._loudness = LoudnessMeter(sample_rate, channels)
+
+    def push(self, chunk: Samples) -> None:
+        self._profile.push(chunk)
+        self._loudness.push(chunk)
+
+    def profile(self) -> Profile:
+        return self._profile.result()
+
+    def loudness(self) -> float | None:
+        """Integrated loudness in LUFS; None for silence."""
+        return self._loudness.integrated()
+
+
+@dataclass(frozen=True, eq=False)
+class StreamPiece:
+    """A piece on its way to the models, and where its result goes."""
+
+    stream: RecordingStream
+    channel: int
+    segment: Segment
+    piece: Piece
+
+
+class RecordingStream:
+    """Decodes one recording into pieces and joins the enhanced ones into its result.
+
+    ``pieces`` runs in the decoding thread, ``accept`` in the model's; each side owns its own half of the state.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        recording: Recording,
+        content: Fingerprint,
+        target: Path,
+        settings: Settings,
+        model_rate: int,
+    ) -> None:
+        self.job, self.recording, self.content = job, recording, content
+        self.failed = False
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        channels = recording.channels
+        self._settings, self._model_rate = settings, model_rate
+        self._plan = SegmentPlan(settings.segment, settings.overlap)
+        self.before = Meter(recording.sample_rate, channels)
+        self.after = Meter(recording.sample_rate, channels)
+        self.reader: WindowReader | None = None
+        self.writer = AtomicWriter(target, recording)
+        self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
+        self._joined: list[list[Samples]] = [[] for _ in range(channels)]
+        self._upsampler = StreamResampler(model_rate, recording.sample_rate)
+        self._stack = ExitStack()
+        self._open = False
+
+    @property
+    def changes(self) -> list[str]:
+        """What the result differs in from its recording beside the sound, in words."""
+        recording, output = self.recording, self.writer.format
+        found = []
+        if not output.kept:
+            found.append(
+                f"stored as {output.container} {output.subtype}: {recording.container} {recording.subtype} "
+                "cannot be written to the sample"
+            )
+        if recording.sample_rate > self._model_rate:
+            found.append(f"nothing above {self._model_rate // 2} Hz: the models work at {self._model_rate} Hz")
+        if self.writer.clipped_samples:
+            found.append(f"{self.writer.clipped_samples} samples limited to full scale")
+        if self.reader is not None and self.reader.non_finite_samples:
+            found.append(f"{self.reader.non_finite_samples} samples that were not numbers replaced by silence")
+        return found
+
+    def pieces(self) -> Iterator[StreamPiece]:
+        """Decode, resample and cut; raises RecordingError where the recording is damaged."""
+        rate, channels = self.recording.sample_rate, self.recording.channels
+        downsampler = StreamResampler(rate, self._model_rate)
+        segmenters = [Segmenter(self._plan) for _ in range(channels)]
+        self.reader = read_windows(self.recording, WINDOW_SECONDS * rate)
+        began = perf_counter()
+        for window in self.reader:
+            self.before.push(window)
+            resampled = downsampler.push(window)
+            cut = [segmenter.push(row) for segmenter, row in zip(segmenters, resampled, strict=True)]
+            self.seconds["decode"] += perf_counter() - began
+            yield from self._wrap(cut)
+            began = perf_counter()
+        rest = downsampler.flush()
+        yield from self._wrap([segmenter.push(row) for segmenter, row in zip(segmenters, rest, strict=True)])
+        yield from self._wrap([segmenter.flush() for segmenter in segmenters])
+
+    def _wrap(self, by_channel: list[list[Segment]]) -> Iterator[StreamPiece]:
+        for segments in zip(*by_channel, strict=True):
+            for channel, segment in enumerate(segments):
+                seed = segment_seed(self.content.sha256, channel, segment.index, self._settings.seed)
+                yield StreamPiece(self, channel, segment, Piece(segment.samples, segment.valid, seed))
+
+    def accept(self, result: StreamPiece, samples: Samples) -> bool:
+        """Take an enhanced piece; returns whether the result is complete now. Raises RecordingError."""
+        if not self._open:
+            self._stack.enter_context(self.writer)
+            self._open = True
+        began = perf_counter()
+        channel, segment = result.channel, result.segment
+        self._joined[channel].append(self._joiners[channel].push(replace(segment, samples=samples)))
+        complete = all(self._joined)
+        if complete:
+            self._write(self._upsampler.push(np.stack([queue.pop(0) for queue in self._joined])))
+        is_last = complete and segment.last
+        if is_last:
+            self._write(self._upsampler.flush())
+        self.seconds["join"] += perf_counter() - began
+        return is_last
+
+    def advance_seconds(self, result: StreamPiece) -> float:
+        """Seconds of the recording that a piece brings it forward, overlaps and channels counted once."""
+        segment = result.segment
+        fresh = segment.valid if segment.last else self._plan.hop
+        return fresh / self._model_rate / self.recording.channels
+
+    def _write(self, samples: Samples) -> None:
+        # There and back, resampling rounds up: the recording's own length decides.
+        kept = samples[:, : self.recording.frames - self.writer.frames_written]
+        if kept.shape[1]:
+            self.after.push(kept)
+            self.writer.write(kept)
+
+    def publish(self) -> None:
+        """Check and rename the result into place. Raises RecordingError."""
+        self._stack.close()
+
+    def discard(self) -> None:
+        """Drop what was written; nothing appears under the target's name."""
+        self.failed = True
+        if self._open:
+            self._open = False
+            error = InterruptedError(os.strerror(4))
+            self._stack.__exit__(InterruptedError, error, None)
