@@ -10,9 +10,10 @@ from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, stft
 from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
-from exdiff_cli.diffuse.sampler import sample_bridge, schedule
+from exdiff_cli.diffuse.sampler import BridgeKind, sample_bridge, schedule
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
 from exdiff_cli.diffuse.sde import score_matching_loss
+from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.training.extract import validation_measures
 from exdiff_cli.training.losses import separation_loss
@@ -88,7 +89,7 @@ class DiffuseTask:
     def _draw_state(
         self, target: Tensor, condition: Condition, progress: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A state and its times: from the bridge to the target, from a warm start, or from the sampler's own way."""
+        """A state and its times: on the bridge to the target, at a warm start, or along a sampler's run."""
         kind = float(torch.rand(1, generator=generator, device=generator.device))
         rollout = ROLLOUT_SHARE if progress >= ROLLOUT_FROM else 0.0
         if kind < rollout:
@@ -103,8 +104,8 @@ class DiffuseTask:
     def _roll_out(self, condition: Condition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Run the sampler for a random part of its steps and return where it is then.
 
-        Training on one's own states corrects the reverse process (CRP, Lay et al. 2024, arXiv 2309.09677): at use they
-        are made of estimates, never of the target.
+        Training on one's own states corrects the reverse process (CRP, Lay et al. 2024, arXiv 2309.09677): at
+        use they are made of estimates, never of the target.
         """
         bridge = self.sampler.bridge()
         choice = torch.randint(0, 1 << 16, (3,), generator=generator, device=generator.device).tolist()
@@ -118,9 +119,12 @@ class DiffuseTask:
             return condition.estimate if len(met) > done else self.model(state, t, condition)
 
         start = bridge.warm_start(
-            condition.estimate, condition.mixture, self.sampler.start, self._noise_like(condition.mixture, generator)
+            condition.estimate,
+            condition.mixture,
+            self.sampler.start,
+            self._noise_like(condition.mixture, generator),
         )
-        kind = "sde" if choice[2] % 4 == 0 else "ode"
+        kind: BridgeKind = "sde" if choice[2] % 4 == 0 else "ode"
         sample_bridge(
             predict,
             start,
@@ -135,17 +139,21 @@ class DiffuseTask:
     def validate(self, batch: Mixture) -> dict[str, float]:
         """Measures at the configured steps, and for comparison those of one step and of Extract alone."""
         mixture = self.to_spectrum(batch.mixture)
-        rows = mixture.split(8)
+        rows = torch.split(mixture, 8)
         extractions = [self.extract(part) for part in rows]
         measures = {
-            f"extract_{name}": value
-            for name, value in self._measure([e.estimate for e in extractions], batch).items()
+            f"extract_{name}": value for name, value in self._measure([e.estimate for e in extractions], batch).items()
         }
-        for label, steps, keep in (("one_", 1, 1.0), ("dropped_", self.sampler.steps, 0.0), ("", self.sampler.steps, 1.0)):
+        for label, steps, keep in (
+            ("one_", 1, 1.0),
+            ("dropped_", self.sampler.steps, 0.0),
+            ("", self.sampler.steps, 1.0),
+        ):
             sampler = replace(self.sampler, steps=steps)
             outputs = []
             for index, (part, extraction) in enumerate(zip(rows, extractions, strict=True)):
-                noise = seeded_noise([index * 8 + row for row in range(len(part))], part.shape[1:], part.device)
+                seeds = [index * 8 + row for row in range(len(part))]
+                noise = seeded_noise(seeds, (part.shape[1], part.shape[2]), part.device)
                 kept = torch.full((len(part),), keep, device=part.device)
                 outputs.append(generate(self.model, part, extraction, sampler, noise, kept))
             measures |= {f"{label}{name}": value for name, value in self._measure(outputs, batch).items()}
@@ -153,3 +161,12 @@ class DiffuseTask:
 
     def _measure(self, parts: list[Tensor], batch: Mixture) -> dict[str, float]:
         return validation_measures(torch.cat(parts), batch, self.spectral)
+
+
+def sampler_config(process: str, noise_scale: float) -> SamplerConfig:
+    """What to train for; :class:`UsageError` for a process that there is not."""
+    if process == "bridge":
+        return SamplerConfig(noise_scale=noise_scale)
+    if process == "ouve":
+        return SamplerConfig(process="ouve", noise_scale=noise_scale, steps=30, start=1.0)
+    raise UsageError(f"--process {process}: there is bridge and ouve")

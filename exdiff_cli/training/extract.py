@@ -38,16 +38,17 @@ class ExtractTask:
         return compress(stft(waveform, self.spectral), self.spectral)
 
     def validate(self, batch: Mixture) -> dict[str, float]:
-        """Loss and SI-SDR of the speech query; the score is their blend in the proportions of the training loss."""
+        """Loss and SI-SDR of the speech query; the score blends them in the training loss's proportions."""
         query = torch.zeros(len(batch.mixture), dtype=torch.long, device=batch.mixture.device)
         estimate = self.model(self._spectrum(batch.mixture), query).estimate
         return validation_measures(estimate, batch, self.spectral)
 
 
 def validation_measures(estimate: Tensor, batch: Mixture, spectral: SpectralConfig) -> dict[str, float]:
-    """Spectral loss, mean SI-SDR over the mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
+    """Spectral loss, mean SI-SDR over mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
     loss = spectral_loss(estimate, compress(stft(batch.speech, spectral), spectral), spectral).item()
     waveform = istft(expand(estimate, spectral), batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
-    ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item()
+    # Without any speech the mean would be no number, and no weights the best.
+    ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item() if audible.any() else 0.0
     return {"valid_loss": loss, "si_sdr": ratio, "score": 0.02 * ratio - 10 * loss}

@@ -1,4 +1,4 @@
-"""Losses that both models learn by. Spectra are compressed complex ``(batch, bins, frames)``, see audio/spectral.py."""
+"""Losses that both models learn by; spectra are compressed complex ``(batch, bins, frames)``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def recompress(spectrum: Tensor, config: SpectralConfig) -> Tensor:
 
 
 def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig) -> Tensor:
-    """0.7 magnitude and 0.3 complex squared error, mean over all, as in the spectral loss of PHASEN-like enhancers."""
+    """0.7 magnitude and 0.3 complex squared error, mean over all, as PHASEN-like enhancers learn by."""
     estimate, target = recompress(estimate, config), recompress(target, config)
     complex_error = torch.view_as_real(estimate - target).square().sum(-1).mean()
     magnitude = (estimate.abs().clamp_min(1e-5) - target.abs()).square().mean()
@@ -26,7 +26,7 @@ def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig) -> T
 
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio of rows ``(batch, samples)`` in dB (Le Roux et al. 2019, eq. 3)."""
+    """Scale-invariant signal-to-distortion ratio of ``(batch, samples)``, dB (Le Roux et al. 2019, eq. 3)."""
     scale = (estimate * target).sum(-1, keepdim=True) / target.square().sum(-1, keepdim=True).clamp_min(1e-8)
     projection = scale * target
     error = (estimate - projection).square().sum(-1)

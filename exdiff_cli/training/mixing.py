@@ -1,4 +1,4 @@
-"""On-the-fly mixtures: no two batches are alike, and a batch is a function of (audio, recipe, seed, step) alone."""
+"""On-the-fly mixtures: no two batches are alike, and each follows from (audio, recipe, seed, step) alone."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ class Mixture:
 
 
 def read_windows(pool: Pool, starts: Tensor, speed: Tensor, samples: int) -> Tensor:
-    """Read ``samples`` values from each of ``starts`` at ``speed``, by windowed-sinc interpolation, wrapping at the end.
+    """Read windows that begin at ``starts`` at another ``speed``, by windowed-sinc interpolation.
 
-    ``starts`` and ``speed`` are ``(count,)``; a speed above one raises pitch and tempo together, and the sinc is
-    widened then so that nothing folds back. Returns float32 ``(count, samples)`` in [-1, 1].
+    ``starts`` and ``speed`` are ``(count,)``; reading wraps at the pool's end. A speed above one raises pitch
+    and tempo together, and the sinc is widened then so that little folds back. Returns float32
+    ``(count, samples)``, about within [-1, 1].
     """
     position = torch.arange(samples, device=starts.device, dtype=torch.float64) * speed[:, None].double()
     whole = position.floor()
@@ -92,7 +93,7 @@ def draw_speech(draw: Draw, pool: Pool, recipe: Recipe, count: int) -> Tensor:
 
 
 def real_noise(draw: Draw, pool: Pool, recipe: Recipe, count: int) -> Tensor:
-    """Windows of recorded noise, every recording as likely as any other, with another speed and equalisation."""
+    """Windows of recorded noise, each recording equally likely, with another speed and equalisation."""
     clip = draw.integers(count, len(pool.starts))
     offset = (draw.uniform(count) * pool.lengths[clip]).long()
     low, high = recipe.noise_speed
@@ -150,7 +151,7 @@ def mute_part(draw: Draw, speech: Tensor, share: float) -> Tensor:
 
 
 def in_rooms(draw: Draw, speech: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Put some rows into a room; return what the microphone hears and the target, which keeps the early sound only."""
+    """Put some rows into a room; return what the microphone hears and the target, its early sound alone."""
     rows = draw.chance(len(speech), share)
     heard, target = speech.clone(), speech.clone()
     if rows.any():
@@ -161,7 +162,7 @@ def in_rooms(draw: Draw, speech: Tensor, share: float) -> tuple[Tensor, Tensor]:
 
 
 def over_telephone(draw: Draw, mixture: Tensor, speech: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Send some rows over a telephone line: both are band-limited, the mixture is also quantised by mu-law."""
+    """Send some rows over a telephone: both are band-limited, the mixture is also quantised by mu-law."""
     rows = draw.chance(len(mixture), share)
     if not rows.any():
         return mixture, speech

@@ -1,8 +1,8 @@
 """Training audio in memory: every clip of a data directory, decoded once, as one long 16-bit tensor a part.
 
-A data directory holds ``speech/train``, ``speech/valid`` and ``noise``, each with audio files at any depth. Clips of
-speech lie one behind the other with a pause between them, so that a window read at any position is a piece of
-continuous talk whatever the length of its clips.
+A data directory holds ``speech/train``, ``speech/valid`` and ``noise``, each with audio files at any depth.
+Clips of speech lie one behind the other with a pause between them, so that a window read at any position is a
+piece of continuous talk whatever the length of its clips.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HELD_OUT_EVERY = 6
 
 @dataclass(frozen=True)
 class Pool:
-    """Clips end to end: ``samples`` int16 ``(total,)``; clip ``i`` is ``samples[starts[i]:starts[i] + lengths[i]]``."""
+    """Clips end to end in ``samples``, int16 ``(total,)``; clip ``i`` is ``lengths[i]`` at ``starts[i]``."""
 
     samples: Tensor
     starts: Tensor
@@ -50,7 +50,9 @@ class TrainingAudio:
     valid_noise: Pool
 
     def to(self, device: torch.device) -> TrainingAudio:
-        return TrainingAudio(*(part.to(device) for part in (self.speech, self.noise, self.valid_speech, self.valid_noise)))
+        return TrainingAudio(
+            *(part.to(device) for part in (self.speech, self.noise, self.valid_speech, self.valid_noise))
+        )
 
 
 def find_audio(folder: Path) -> list[Path]:
@@ -64,7 +66,7 @@ def find_audio(folder: Path) -> list[Path]:
 
 
 def held_out(paths: Sequence[Path], remainder: int) -> list[Path]:
-    """Every sixth recording, beginning with ``remainder``: a split that a longer list keeps spread over all kinds."""
+    """Every sixth recording from ``remainder`` on: a split that stays spread over all kinds of noise."""
     return [path for position, path in enumerate(paths) if position % HELD_OUT_EVERY == remainder]
 
 
@@ -118,8 +120,9 @@ def _shuffled(paths: Sequence[Path]) -> list[Path]:
 def load_training_audio(data: Path, for_diffuse: bool) -> TrainingAudio:
     """Load ``data`` for one of the two models.
 
-    Noise is split by recording: one sixth is for validation alone, and one sixth is kept from Extract, so that Diffuse
-    also learns from estimates and latents of noises that Extract never saw; likewise an eighth of the speech.
+    Noise is split by recording: one sixth is for validation alone, and one sixth is kept from Extract, so
+    that Diffuse also learns from estimates and latents of noises that Extract never saw; likewise an eighth
+    of the speech.
     """
     noises = find_audio(data / "noise")
     validation = held_out(noises, 3) or noises[-1:]

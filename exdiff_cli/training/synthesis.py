@@ -1,7 +1,7 @@
 """Generated sound: industrial and channel noises, rooms and telephone lines, made in batches on any device.
 
-Every function draws from the ``torch.Generator`` that it is given and returns ``(count, samples)`` float tensors of
-roughly unit level unless it says otherwise.
+Every function draws from the ``torch.Generator`` that it is given and returns ``(count, samples)`` float
+tensors of roughly unit level unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -89,14 +89,14 @@ def coloured_noise(draw: Draw, count: int, samples: int) -> Tensor:
 
 
 def machine_noise(draw: Draw, count: int, samples: int, harmonics: int = 20) -> Tensor:
-    """Motors, transformers and mains: drifting harmonics with a rotating modulation, over a bed of coloured noise."""
+    """Motors, transformers and mains: drifting harmonics, modulated by rotation, over coloured noise."""
     time = torch.arange(samples, device=draw.device) / draw.sample_rate
     drift = 1 + 0.02 * smooth_curve(draw, count, 4, samples)
     phase = 2 * math.pi * (draw.log_uniform(count, 1, low=25, high=500) * drift / draw.sample_rate).cumsum(-1)
     signal = torch.zeros(count, samples, device=draw.device)
     decay = draw.uniform(count, low=0.2, high=1.2)
     for order in range(1, harmonics + 1):
-        gain = draw.normal(count) * order ** -decay
+        gain = draw.normal(count) * order**-decay
         signal += gain[:, None] * torch.sin(order * phase + 2 * math.pi * draw.uniform(count, 1))
     rate = draw.log_uniform(count, 1, low=0.5, high=30)
     signal = signal * (1 + draw.uniform(count, 1) * torch.cos(2 * math.pi * rate * time))
@@ -144,5 +144,6 @@ def mu_law(signal: Tensor, levels: int = 256) -> Tensor:
     """Quantise as ITU-T G.711 does, on signals of peak one or less."""
     mu = levels - 1
     companded = signal.sign() * torch.log1p(mu * signal.abs()) / math.log1p(mu)
-    quantised = (companded * (levels // 2)).round() / (levels // 2)
+    half = levels // 2
+    quantised = (companded * half).round().clamp(-half, half - 1) / half
     return quantised.sign() * ((1 + mu) ** quantised.abs() - 1) / mu

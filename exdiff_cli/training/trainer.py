@@ -1,7 +1,7 @@
 """The loop that both models train in: limited by time, resumable, with averaged weights and a CSV log.
 
-A run folder holds ``state.pt`` (everything that ``--resume`` needs), ``last.safetensors`` and ``best.safetensors``
-(averaged weights, the second chosen on the fixed validation set), and ``log.csv``.
+A run folder holds ``state.pt`` (everything that ``--resume`` needs), ``last.safetensors`` and
+``best.safetensors`` (averaged weights, the second chosen on the fixed validation set), and ``log.csv``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -33,8 +34,12 @@ VALIDATION_SEED = 20_240_914
 class Task(Protocol):
     """One model's objective."""
 
-    model: nn.Module
     description: dict[str, Any]
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is trained."""
+        ...
 
     def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
         """Scalar loss of a batch; ``progress`` goes from 0 to 1 over the time given."""
@@ -93,6 +98,20 @@ class WeightAverage:
             model.load_state_dict(own)
 
 
+def _read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read as weights ({error}); name a .safetensors file") from error
+
+
+def _fit_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"{source}: holds weights of another network; name a run of this model") from error
+
+
 class Trainer:
     """Trains one task until its time is used up or it is told to stop."""
 
@@ -104,7 +123,7 @@ class Trainer:
         if self.device.type == "cpu":
             task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.init is not None:
-            task.model.load_state_dict(load_file(options.init, device=str(self.device)))
+            _fit_weights(task.model, _read_weights(options.init, self.device), options.init)
         self.optimiser = torch.optim.AdamW(task.model.parameters(), lr=options.learning_rate, weight_decay=0.01)
         self.average = WeightAverage(task.model, options.ema)
         self.step, self.elapsed, self.best = 0, 0.0, -math.inf
@@ -120,7 +139,7 @@ class Trainer:
             raise DataError(f"{self.options.out}: holds a run already; add --resume to go on, or name another --out")
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.task.model.load_state_dict(state["model"])
+        _fit_weights(self.task.model, state["model"], self.options.out)
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.weights = state["average"]
         self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
@@ -177,11 +196,16 @@ class Trainer:
         return loss.item()
 
     def validate(self) -> dict[str, float]:
-        """Measure the averaged weights on the fixed validation mixtures; keep them if they are the best so far."""
+        """Measure the averaged weights on fixed mixtures; keep them if they are the best so far."""
         options = self.options
         recipe = Recipe(seconds=4.0, speech_speed_share=0.0)
         batch = mix(
-            self.audio.valid_speech, self.audio.valid_noise, recipe, options.validation_mixtures, VALIDATION_SEED, 0
+            self.audio.valid_speech,
+            self.audio.valid_noise,
+            recipe,
+            options.validation_mixtures,
+            VALIDATION_SEED,
+            0,
         )
         self.task.model.eval()
         with self.average.applied_to(self.task.model), torch.no_grad():

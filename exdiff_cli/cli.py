@@ -1,0 +1,275 @@
+"""The command line: options to settings, results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from tqdm import tqdm
+
+from exdiff_cli import __version__
+from exdiff_cli.bundle import Bundle, load_bundle, write_bundle
+from exdiff_cli.discover import default_output
+from exdiff_cli.engine import Listener, Outcome, enhance_all
+from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
+from exdiff_cli.report.summary import printable, run_json, run_table, scores_table
+from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
+app.add_typer(train, name="train")
+
+BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
+StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
+
+
+def say(message: str) -> None:
+    """One line to stderr, beside any progress bar."""
+    tqdm.write(printable(message), file=sys.stderr)
+
+
+def choose_device(name: str) -> str:
+    """Resolve ``auto``; :class:`UsageError` for a device that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):
+        raise UsageError(f"--device {name}: not available here; use cpu")
+    return name
+
+
+def make_settings(bundle: Bundle, steps: int | None, seed: int, latents: bool) -> Settings:
+    """The bundle's sampler with what was asked for."""
+    sampler = bundle.sampler if steps is None else replace(bundle.sampler, steps=steps)
+    return Settings(sampler=sampler, seed=seed, use_latents=latents)
+
+
+@app.command()
+def enhance(
+    paths: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Where to write. [default: INPUT-enhanced beside the input]"),
+    ] = None,
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    steps: StepsOption = None,
+    latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
+    seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")] = False,
+) -> None:
+    """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
+    if threads:
+        torch.set_num_threads(threads)
+    target = output or default_output(paths)
+    loaded = load_bundle(bundle)
+    settings = make_settings(loaded, steps, seed, latents)
+    resources = Resources(choose_device(device), batch, threads)
+    with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
+
+        def ended(outcome: Outcome) -> None:
+            if outcome.error:
+                say(f"failed: {outcome.error}")
+
+        def advanced(seconds: float) -> None:
+            bar.update(seconds)
+
+        result = enhance_all(paths, target, loaded, settings, resources, Listener(advanced=advanced, ended=ended))
+    for problem in result.problems:
+        say(f"failed: {problem}")
+    if as_json:
+        typer.echo(run_json(result))
+    elif not quiet:
+        Console().print(run_table(result))
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def evaluate(
+    noisy: Annotated[Path, typer.Argument(help="Folder of noisy recordings.")],
+    clean: Annotated[Path, typer.Argument(help="Folder of clean ones of the same names.")],
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    steps: Annotated[str | None, typer.Option(help="Steps to compare, as 1,2,4. [default: the bundle's]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure noisy input, Extract alone, Diffuse without latents and Ex-Diff against clean references."""
+    from exdiff_cli.training.evaluate import evaluate as run_evaluation
+    from exdiff_cli.training.evaluate import load_pairs
+
+    if threads:
+        torch.set_num_threads(threads)
+    loaded = load_bundle(bundle)
+    pairs = load_pairs(noisy, clean)
+    settings = make_settings(loaded, None, seed, True)
+    counts = parse_steps(steps) if steps else [settings.sampler.steps]
+    scores = list(
+        tqdm(
+            run_evaluation(pairs, loaded, settings, counts, torch.device(choose_device(device))),
+            total=2 + 2 * len(counts),
+            desc="evaluating",
+            unit="system",
+            disable=None,
+            leave=False,
+        )
+    )
+    if as_json:
+        typer.echo(json.dumps({"pairs": len(pairs), "systems": [row.as_dict() for row in scores]}, indent=2))
+    else:
+        Console().print(scores_table(scores))
+
+
+def parse_steps(text: str) -> list[int]:
+    """``1,2,4`` as numbers; :class:`UsageError` for anything else."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise UsageError(f"--steps {text}: give whole numbers above 0, separated by commas")
+    return counts
+
+
+DataOption = Annotated[Path, typer.Option(help="Folder with speech/train, speech/valid and noise.")]
+OutOption = Annotated[Path, typer.Option(help="Run folder: checkpoints, weights, log.")]
+TimeOption = Annotated[str, typer.Option(help="Training time in all sittings, as 90m, 2h or 5400s.")]
+ResumeOption = Annotated[bool, typer.Option(help="Go on from the last checkpoint.")]
+InitOption = Annotated[Path | None, typer.Option(help="Weights to begin with, as a bundle's *.safetensors.")]
+RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
+
+
+@train.command("extract")
+def train_extract(
+    data: DataOption,
+    out: OutOption,
+    max_time: TimeOption = "90m",
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    batch: BatchOption = 8,
+    learning_rate: RateOption = 1.5e-3,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Train the separator."""
+    from exdiff_cli.training.extract import ExtractTask
+    from exdiff_cli.training.run import begin, train_options
+
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device), threads)
+    begin(ExtractTask(), data, options, for_diffuse=False)
+
+
+@train.command("diffuse")
+def train_diffuse(
+    data: DataOption,
+    out: OutOption,
+    extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors; it stays as it is.")],
+    max_time: TimeOption = "90m",
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    batch: BatchOption = 8,
+    learning_rate: RateOption = 1e-3,
+    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = 0.0085,
+    process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Train the diffusion model on a trained separator."""
+    from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
+    from exdiff_cli.training.run import begin, train_options, trained_separator
+
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device), threads)
+    task = DiffuseTask(trained_separator(extract), sampler_config(process, noise_scale))
+    begin(task, data, options, for_diffuse=True)
+
+
+@app.command("bundle")
+def bundle_command(
+    extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors.")],
+    diffuse: Annotated[Path, typer.Option(help="Diffusion model trained on it, *.safetensors.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+) -> None:
+    """Make a bundle of two trained models, for `enhance --bundle FOLDER`."""
+    write_bundle(out, extract, diffuse)
+    load_bundle(str(out))
+    typer.echo(out)
+
+
+@app.command()
+def picture(
+    before: Annotated[Path, typer.Argument(help="The original.")],
+    after: Annotated[Path, typer.Argument(help="The enhanced recording.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="PNG or SVG file.")] = Path("before-after.png"),
+) -> None:
+    """Draw both spectrograms, one above the other."""
+    from exdiff_cli.report.picture import draw_before_after
+
+    draw_before_after(before, after, out)
+    typer.echo(out)
+
+
+@app.command()
+def bench(
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    steps: StepsOption = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the recording that is made for it.")] = 60,
+    batch: Annotated[int, typer.Option(min=1)] = 4,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure real-time factor by stage and peak memory of a whole run on a generated recording."""
+    from exdiff_cli.bench import bench_table, run_bench
+
+    if threads:
+        torch.set_num_threads(threads)
+    loaded = load_bundle(bundle)
+    settings = make_settings(loaded, steps, 0, True)
+    figures = run_bench(loaded, settings, Resources(choose_device(device), batch, threads), seconds)
+    if as_json:
+        typer.echo(json.dumps(figures, indent=2))
+    else:
+        Console().print(bench_table(figures))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"exdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Clean archives of call-centre and factory recordings; originals are never touched."""
+
+
+def main() -> None:
+    """Run a command; an expected error is one line on stderr and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except ExdiffError as error:
+        say(f"exdiff: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("exdiff: stopped; the same command goes on where it was")
+        sys.exit(130)
+    except Exception as error:
+        say(f"exdiff: internal error: {type(error).__name__}: {error}; please report it")
+        sys.exit(ExitCode.INTERNAL)

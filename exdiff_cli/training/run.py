@@ -1,0 +1,66 @@
+"""Sets a training run up from what the command line gives it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+
+from exdiff_cli.bundle import build_config, read_trained
+from exdiff_cli.errors import UsageError
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.separator import Separator
+from exdiff_cli.training.pool import load_training_audio
+from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
+
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_time(text: str) -> float:
+    """``90m``, ``2h``, ``30s`` or plain seconds; :class:`UsageError` for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"--max-time {text}: give a time such as 90m, 2h or 5400s")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def train_options(
+    out: Path,
+    max_time: str,
+    resume: bool,
+    init: Path | None,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    device: str,
+    threads: int,
+) -> TrainOptions:
+    """Options of a run; on a GPU it computes in bfloat16."""
+    if threads:
+        torch.set_num_threads(threads)
+    return TrainOptions(
+        out=out,
+        max_time=parse_time(max_time),
+        resume=resume,
+        init=init,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+        bf16=device.startswith("cuda"),
+    )
+
+
+def trained_separator(path: Path) -> Separator:
+    """A separator from trained weights, whose metadata describe its network."""
+    content, about = read_trained(path, "extract")
+    separator = Separator(build_config(ResUNetConfig, about["config"]))
+    separator.load_state_dict(load(content))
+    return separator
+
+
+def begin(task: Task, data: Path, options: TrainOptions, for_diffuse: bool) -> None:
+    """Load the audio and train to the end of the time given."""
+    Trainer(task, load_training_audio(data, for_diffuse), options).run()
