@@ -139,9 +139,7 @@ class _Tree:
             self.problems.append(RecordingError(path, "not a regular file", "remove or rename it"))
         elif entry.is_symlink() and self.output is not None and _real(path).is_relative_to(self.output):
             self.problems.append(
-                RecordingError(
-                    path, "links into the output folder", "link to the original, or choose another -o"
-                )
+                RecordingError(path, "links into the output folder", "link to the original, or choose another -o")
             )
         else:
             self.jobs.append(Job(path, path.relative_to(self.root)))
@@ -149,8 +147,7 @@ class _Tree:
     def _refuse_own_root(self, folder: Path) -> None:
         if folder == self.root:
             raise UsageError(
-                f"{folder}: an output folder of exdiff (it holds {STATE_FOLDER}); "
-                "name the recordings it was made from"
+                f"{folder}: an output folder of exdiff (it holds {STATE_FOLDER}); name the recordings it was made from"
             )
 
     def _add_empty_lookalikes(self) -> None:
@@ -194,15 +191,12 @@ def _check_output(paths: Sequence[Path], output: Path) -> None:
     for path in paths:
         source = _real(path)
         if source == real:
-            raise UsageError(
-                f"{output}: both input and output, originals would be lost; choose another with -o"
-            )
+            raise UsageError(f"{output}: both input and output, originals would be lost; choose another with -o")
         if source.is_relative_to(real):
             raise UsageError(f"{path}: lies inside the output folder {output}; choose another with -o")
         if real.is_relative_to(source) and not _is_new_or_ours(output):
             raise UsageError(
-                f"{output}: lies inside the input {path} and holds files that are not ours; "
-                "choose another with -o"
+                f"{output}: lies inside the input {path} and holds files that are not ours; choose another with -o"
             )
 
 
@@ -233,9 +227,7 @@ def _merge(jobs: Iterable[Job]) -> tuple[Job, ...]:
     return tuple(merged)
 
 
-def _nothing_found(
-    folders: Sequence[Path], suffixes: frozenset[str], problems: Sequence[RecordingError]
-) -> str:
+def _nothing_found(folders: Sequence[Path], suffixes: frozenset[str], problems: Sequence[RecordingError]) -> str:
     if not folders:
         return "no recordings to enhance: no path was given"
     places = ", ".join(map(str, folders[:3])) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")

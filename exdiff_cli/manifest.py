@@ -119,9 +119,7 @@ def fingerprint(source: Path) -> Fingerprint:
 class Manifest:
     """The rows of one output folder. A context manager; safe to share between the threads of one process."""
 
-    def __init__(
-        self, path: Path, database: sqlite3.Connection, *, read_only: bool, set_aside: Path | None
-    ) -> None:
+    def __init__(self, path: Path, database: sqlite3.Connection, *, read_only: bool, set_aside: Path | None) -> None:
         self.path = path
         self.read_only = read_only
         self.set_aside = set_aside
@@ -151,17 +149,13 @@ class Manifest:
                 set_aside = _set_aside(path, damage)
                 database = _open_to_write(path)
         except (OSError, sqlite3.Error, _DamagedError) as error:
-            raise UsageError(
-                f"{path}: cannot be opened ({error}); check the output folder and its disk"
-            ) from None
+            raise UsageError(f"{path}: cannot be opened ({error}); check the output folder and its disk") from None
         return cls(path, database, read_only=False, set_aside=set_aside)
 
     def __enter__(self) -> Manifest:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -376,9 +370,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 @contextmanager
 def _connected(address: str, *, uri: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection that is closed only where preparing it fails; damage is told from other troubles."""
-    database = sqlite3.connect(
-        address, uri=uri, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+    database = sqlite3.connect(address, uri=uri, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         yield database
     except BaseException as error:
@@ -416,9 +408,7 @@ def _set_aside(path: Path, damage: _DamagedError) -> Path:
     aside = path.with_name(f"manifest.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.sqlite")
     # A write-ahead log needs no care: SQLite merged it on closing, or deletes it beside the new, empty file.
     os.replace(path, aside)
-    log.warning(
-        "%s: damaged (%s); set aside as %s, finished recordings will be done again", path, damage, aside.name
-    )
+    log.warning("%s: damaged (%s); set aside as %s, finished recordings will be done again", path, damage, aside.name)
     return aside
 
 

@@ -235,8 +235,7 @@ def _k_weighting(sample_rate: int) -> Floats:
     zeros = [high + band * warped + warped**2, 2 * (warped**2 - high), high - band * warped + warped**2]
     shelf = np.array([*zeros, *poles]) / poles[0]
     tabulated, poles = (
-        _poles(math.tan(math.pi * 38.13547087602444 / rate), 0.5003270373238773)
-        for rate in (48_000, sample_rate)
+        _poles(math.tan(math.pi * 38.13547087602444 / rate), 0.5003270373238773) for rate in (48_000, sample_rate)
     )
     # The table's numerator is 1, -2, 1: its pass band lies 0.04 dB above 0, and so it must at every rate.
     high_pass = np.array([tabulated[0], -2 * tabulated[0], tabulated[0], *poles]) / poles[0]

@@ -282,9 +282,7 @@ def _refuse_partial(path: Path, raw: BinaryIO, source: sf.SoundFile) -> None:
         problem, remedy = "is cut off", "copy it again, or convert it to keep what is there"
         raise RecordingError(path, problem, remedy)
     if source.format in ("WAV", "WAVEX") and os.fstat(raw.fileno()).st_size > _WAV_LIMIT:
-        raise RecordingError(
-            path, "exceeds the 4 GiB that WAV can address", "convert it to FLAC, W64 or RF64"
-        )
+        raise RecordingError(path, "exceeds the 4 GiB that WAV can address", "convert it to FLAC, W64 or RF64")
 
 
 def _is_cut_off(source: sf.SoundFile) -> bool:

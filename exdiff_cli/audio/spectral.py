@@ -16,7 +16,8 @@ from torch.nn import functional as F
 class SpectralConfig:
     """Shape of the transform and of the amplitude compression.
 
-    ``alpha`` and ``beta`` follow SGMSE+ (Richter et al. 2023, section IV-A): ``beta * |z|**alpha * exp(i * angle z)``.
+    ``alpha`` and ``beta`` follow SGMSE+ (Richter et al. 2023, section IV-A):
+    ``beta * |z|**alpha * exp(i * angle z)``.
     """
 
     sample_rate: int = 16_000
@@ -56,8 +57,8 @@ def frame_count(samples: int, config: SpectralConfig) -> int:
 def stft(waveform: Tensor, config: SpectralConfig) -> Tensor:
     """Analyse ``(batch, samples)`` into complex ``(batch, bins, frames)``.
 
-    The signal is centred and padded with zeros to whole hops, so that every sample lies under the same window weights
-    and :func:`istft` gives it back exactly.
+    The signal is centred and padded with zeros to whole hops, so that every sample lies under the same
+    window weights and :func:`istft` gives it back exactly.
     """
     samples = waveform.shape[-1]
     half = config.n_fft // 2

@@ -1,8 +1,8 @@
 """Cross-attention from the diffusion's features to the separator's latents, in windows of about a second.
 
-Positions are absolute, in seconds and Hertz, on both sides. They enter as rotations of queries and keys (Su et al.
-2021, RoFormer, eq. 34, one half of a head for time and one for frequency), so that attention depends on distances
-and a network trained on short segments holds on long ones.
+Positions are absolute, in seconds and Hertz, on both sides. They enter as rotations of queries and keys (Su
+et al. 2021, RoFormer, eq. 34, one half of a head for time and one for frequency), so that attention depends
+on distances and a network trained on short segments holds on long ones.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TOKENS_PER_SECOND = 15.625
 class Memory:
     """Keys and values of one attention layer, computed once for all steps of the sampler.
 
-    ``keys`` (rotated) and ``values`` are ``(batch, heads, windows + 2, tokens, size)``, with an empty window at either
-    end; ``open`` ``(batch, windows + 2, tokens)`` says which tokens hold a latent.
+    ``keys`` (rotated) and ``values`` are ``(batch, heads, windows + 2, tokens, size)``, with an empty window
+    at either end; ``open`` ``(batch, windows + 2, tokens)`` says which tokens hold a latent.
     """
 
     keys: Tensor
@@ -40,9 +40,7 @@ def rotation(bands: int, frames: int, frames_per_second: float, size: int, devic
     order = torch.arange(quarter, device=device) / max(1, quarter - 1)
     by_time = seconds[:, None] * (2 * math.pi / (0.2 * 40.0**order))
     by_pitch = hertz[:, None] * (2 * math.pi / (2000.0 * 16.0**order))
-    angles = torch.cat(
-        (by_time[:, None].expand(-1, bands, -1), by_pitch[None].expand(frames, -1, -1)), dim=-1
-    )
+    angles = torch.cat((by_time[:, None].expand(-1, bands, -1), by_pitch[None].expand(frames, -1, -1)), dim=-1)
     return torch.polar(torch.ones_like(angles), angles)
 
 
@@ -53,14 +51,14 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def into_windows(x: Tensor, frames: int) -> Tensor:
-    """``(batch, heads, time, bands, size)`` to ``(batch, heads, windows, frames * bands, size)``, zero padded."""
+    """``(batch, heads, time, bands, size)`` to ``(batch, heads, windows, frames * bands, size)``, padded."""
     x = F.pad(x, (0, 0, 0, 0, 0, -x.shape[2] % frames))
     batch, heads, total, bands, size = x.shape
     return x.reshape(batch, heads, total // frames, frames * bands, size)
 
 
 class LatentTokens(nn.Module):
-    """Learned pooling of the separator's latents to 4 bands by 15.6 frames a second, ``(batch, size, 4, frames)``."""
+    """Learned pooling of the separator's latents to ``(batch, size, 4, frames)``, 15.6 frames a second."""
 
     def __init__(self, channels: tuple[int, ...], bands: tuple[int, ...], stride: int, size: int) -> None:
         super().__init__()
@@ -74,14 +72,14 @@ class LatentTokens(nn.Module):
     def forward(self, latents: tuple[Tensor, ...]) -> Tensor:
         tokens: list[Tensor] = []
         for pool, norm, latent in zip(self.pools, self.norms, latents, strict=True):
-            # Contiguous, as group norm's backward of torch 2.11 crashes on channels-last inputs without gradients.
+            # Group norm's backward of torch 2.11 crashes on channels-last inputs that need no gradient.
             normed = norm(latent.contiguous())
             tokens.append(pool(F.pad(normed, (0, -latent.shape[-1] % self.stride))))
         return torch.stack(tokens).sum(0)
 
 
 class LatentAttention(nn.Module):
-    """One layer: queries from features ``(batch, channels, bands, frames)``, added back through a zero projection."""
+    """One layer: features ``(batch, channels, bands, frames)`` ask, a zero projection adds the answer."""
 
     def __init__(self, channels: int, token_size: int, frames_per_second: float, heads: int = 4) -> None:
         super().__init__()
@@ -95,7 +93,10 @@ class LatentAttention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def remember(self, tokens: Tensor, keep: Tensor) -> Memory:
-        """Keys and values of ``tokens`` ``(batch, size, 4, frames)``; rows that ``keep`` ``(batch,)`` denies are closed."""
+        """Keys and values of ``tokens`` ``(batch, size, 4, frames)``.
+
+        Rows that ``keep`` ``(batch,)`` denies are closed: they offer the null token alone.
+        """
         batch, _, bands, frames = tokens.shape
         keys, values = self._split(self.memory(tokens.permute(0, 3, 2, 1)), 2)
         keys = rotate(keys, rotation(bands, frames, TOKENS_PER_SECOND, keys.shape[-1], tokens.device))
@@ -106,7 +107,7 @@ class LatentAttention(nn.Module):
         return Memory(F.pad(into_windows(keys, window), padding), F.pad(into_windows(values, window), padding), opened)
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """``(batch, frames, bands, parts * channels)`` to ``parts`` of ``(batch, heads, frames, bands, size)``."""
+        """``(batch, frames, bands, parts * channels)``, in parts ``(batch, heads, frames, bands, size)``."""
         batch, frames, bands, _ = x.shape
         return x.view(batch, frames, bands, parts, self.heads, -1).permute(3, 0, 4, 1, 2, 5).unbind(0)
 
@@ -121,7 +122,7 @@ class LatentAttention(nn.Module):
         return x + self.output(attended).permute(0, 3, 2, 1)
 
     def _attend(self, queries: Tensor, memory: Memory) -> Tensor:
-        """Each window of queries to its own window of latents, the one before, the one after, and the null token."""
+        """Each window of queries to its own window of latents, both neighbours, and the null token."""
         batch, heads, windows, _, size = queries.shape
         null_key, null_value = (part[None, :, None, None].expand(batch, heads, windows, 1, size) for part in self.null)
         keys = torch.cat((*_neighbours(memory.keys, windows, 2), null_key.to(queries.dtype)), dim=3)

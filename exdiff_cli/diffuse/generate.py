@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,12 +21,12 @@ ProcessName = Literal["bridge", "ouve"]
 class SamplerConfig:
     """How to sample: the process, its noise, the start time and the number of steps.
 
-    ``noise_scale`` is the bridge's ``c``; ``start`` is the time t_s of the warm start from Extract's estimate, 1 for
-    none.
+    ``noise_scale`` is the bridge's ``c``; ``start`` is the time t_s of the warm start from Extract's
+    estimate, 1 for none.
     """
 
     process: ProcessName = "bridge"
-    noise_scale: float = 0.0085
+    noise_scale: float = 0.002
     steps: int = 4
     start: float = 0.5
     kind: BridgeKind = "ode"
@@ -73,9 +74,13 @@ def _run_ouve(predict: Model, mixture: Tensor, estimate: Tensor, sampler: Sample
         return ouve.score(state, predict(state, t), mixture, t)
 
     state = ouve.perturb(estimate, mixture, sampler.start, noise(0))
-    return sample_ouve_pc(
-        score, mixture, ouve, sampler.steps, noise=noise, x_start=state, t_start=sampler.start
-    )
+    return sample_ouve_pc(score, mixture, ouve, sampler.steps, noise=noise, x_start=state, t_start=sampler.start)
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    # Hashed, as torch's CPU generator takes the lowest 32 bits of a seed alone.
+    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device) -> Noise:
@@ -85,10 +90,7 @@ def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device)
     """
 
     def noise(index: int) -> Tensor:
-        rows = [
-            torch.randn(shape, generator=torch.Generator().manual_seed(seed ^ (index << 48)), dtype=torch.complex64)
-            for seed in seeds
-        ]
+        rows = [torch.randn(shape, generator=_generator(seed, index), dtype=torch.complex64) for seed in seeds]
         return torch.stack(rows).to(device)
 
     return noise

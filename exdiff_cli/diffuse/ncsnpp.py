@@ -182,8 +182,7 @@ class UpLevel(nn.Module):
         super().__init__()
         width = plan.channels
         self.blocks = nn.ModuleList(
-            ResidualBlock((width if i else inputs) + skip, width, plan.embedding)
-            for i, skip in enumerate(skips)
+            ResidualBlock((width if i else inputs) + skip, width, plan.embedding) for i, skip in enumerate(skips)
         )
         self.attention = plan.attention()
         self.norm = group_norm(width)
@@ -191,9 +190,7 @@ class UpLevel(nn.Module):
         self.enlarge = Double()
         self.step = ResidualBlock(width, width, plan.embedding, Double()) if step else None
 
-    def forward(
-        self, x: Tensor, skips: list[Tensor], output: Tensor | None, time: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, skips: list[Tensor], output: Tensor | None, time: Tensor) -> tuple[Tensor, Tensor]:
         """Take this level's features off the end of ``skips``; return its own and the output so far."""
         for block in self.blocks:
             x = block(torch.cat((x, skips.pop()), dim=1), time)

@@ -64,9 +64,7 @@ def langevin_correct(score_fn: Model, x: Tensor, t: float, std: float, snr: floa
     return x + size * score_fn(x, _batch_time(t, x)) + math.sqrt(2 * size) * noise
 
 
-def reverse_diffusion(
-    score_fn: Model, x: Tensor, y: Tensor, sde: OUVE, t: float, dt: float
-) -> tuple[Tensor, float]:
+def reverse_diffusion(score_fn: Model, x: Tensor, y: Tensor, sde: OUVE, t: float, dt: float) -> tuple[Tensor, float]:
     """Mean and noise scale of the state at ``t - dt`` by the reverse diffusion predictor.
 
     ``x - f + G**2 score`` and ``G``, with the forward step's ``f = drift dt`` and ``G = g(t) sqrt(dt)``; form

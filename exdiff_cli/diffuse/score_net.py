@@ -1,14 +1,16 @@
 """The ``small`` diffusion network: a residual U-Net that predicts clean speech from a noisy state.
 
-Its way of being score-based: with the data prediction in the place of the clean target, ``sde.OUVE.score`` is the
-score, and the bridge's samplers take the prediction as it is. The separator's latents enter by cross-attention at the
-bottleneck and at the next decoder level. Spectra are compressed complex ``(batch, bins, frames)``.
+Its way of being score-based: with the data prediction in the place of the clean target, ``sde.OUVE.score`` is
+the score, and the bridge's samplers take the prediction as it is. The separator's latents enter by
+cross-attention at the bottleneck and at the next decoder level. Spectra are compressed complex
+``(batch, bins, frames)``.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ SCALE = 8.0
 
 @dataclass(frozen=True)
 class ScoreNetConfig:
-    """Shape of the network; the defaults are the ``small`` preset, fitted to the ``small`` separator's latents."""
+    """Shape of the network; the defaults are the ``small`` preset, for the ``small`` separator's latents."""
 
     channels: tuple[int, ...] = (16, 24, 40, 64, 96)
     time_strides: tuple[int, ...] = (1, 1, 2, 1, 2)
@@ -41,7 +43,7 @@ class ScoreNetConfig:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the network looks at beside the state, made once a batch: spectra and the attention layers' memories."""
+    """What the network looks at beside the state, made once a batch: spectra and attention memories."""
 
     mixture: Tensor
     estimate: Tensor
@@ -109,21 +111,22 @@ class ScoreNet(nn.Module):
         )
         self.decoders = nn.ModuleList(Block(width, time_size) for width in reversed(config.channels[:-1]))
         self.head = nn.ConvTranspose2d(config.channels[0], 2, (4, 3), stride=(2, 1), padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def condition(self, mixture: Tensor, extraction: Extraction, keep_latents: Tensor | None = None) -> Condition:
         """Compute what stays the same over the steps.
 
-        ``keep_latents`` ``(batch,)`` bool leaves the latents out for some rows: these attend to the null token alone.
+        ``keep_latents`` ``(batch,)`` bool leaves the latents out for some rows: these attend to the null
+        token alone.
         """
         keep = torch.ones(len(mixture), device=mixture.device) if keep_latents is None else keep_latents.float()
         tokens = self.tokens(extraction.latents)
-        memories = tuple(attention.remember(tokens, keep) for attention in self.attentions)
+        memories = tuple(cast(LatentAttention, layer).remember(tokens, keep) for layer in self.attentions)
         return Condition(mixture, extraction.estimate, memories)
 
     def forward(self, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict the clean spectrum ``(batch, bins, frames)`` from ``state`` of the same shape at times ``t`` ``(batch,)``."""
+        """Predict the clean spectrum from ``state`` ``(batch, bins, frames)`` at times ``t`` ``(batch,)``."""
         parts = [state, condition.mixture]
         if self.config.concatenate_estimate:
             parts.append(condition.estimate)

@@ -9,7 +9,7 @@ QUERIES: tuple[str, ...] = ("speech", "noise")
 
 
 class QueryBank(nn.Module):
-    """One learned embedding for each named query (Kong et al. 2023, section III-C, with learned in place of averaged)."""
+    """One embedding a named query: Kong et al. 2023, section III-C, but learned in place of averaged."""
 
     def __init__(self, size: int, names: tuple[str, ...] = QUERIES) -> None:
         super().__init__()

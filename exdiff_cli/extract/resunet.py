@@ -1,12 +1,13 @@
-"""The ``small`` separation network: a FiLM-conditioned residual U-Net with dual-path recurrence at its bottleneck.
+"""The ``small`` separation network: a FiLM-conditioned residual U-Net with a recurrent bottleneck.
 
-It strides over frequency only, so that time keeps its resolution down to the bottleneck, where two dual-path blocks
-carry context along both axes. Tensors are ``(batch, channels, bands, frames)``.
+It strides over frequency only, so that time keeps its resolution down to the bottleneck, where two dual-path
+blocks carry context along both axes. Tensors are ``(batch, channels, bands, frames)``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -101,13 +102,13 @@ class DualPath(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """Features ``(batch, 3, bins, frames)`` and a query ``(batch, query_size)`` to mask channels and latents."""
+    """Features ``(batch, 3, bins, frames)`` and a query ``(batch, query_size)`` to a mask and latents."""
 
     def __init__(self, config: ResUNetConfig | None = None, inputs: int = 3, outputs: int = 3) -> None:
         super().__init__()
         self.config = config = config or ResUNetConfig()
         widths = (inputs, *config.channels)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(Down(a, b, config.query_size) for a, b in pairs)
         self.bottleneck = nn.Sequential(
             *(DualPath(config.channels[-1], config.hidden) for _ in range(config.dual_path_blocks))
@@ -116,7 +117,7 @@ class ResUNet(nn.Module):
         self.head = nn.ConvTranspose2d(config.channels[0], outputs, (4, 3), stride=(2, 1), padding=(1, 1))
 
     def forward(self, features: Tensor, query: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return mask channels ``(batch, 3, bins, frames)`` and the latents (bottleneck, first decoder level)."""
+        """Return mask channels ``(batch, 3, bins, frames)`` and latents (bottleneck, first decoder level)."""
         skips: list[Tensor] = []
         x = features
         for down in self.downs:
@@ -133,5 +134,3 @@ class ResUNet(nn.Module):
 def count_parameters(module: nn.Module) -> int:
     """Number of trainable values."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-

@@ -99,9 +99,7 @@ class ResUNet30(nn.Module):
     ``channels`` gives the width of each of the six levels. ValueError where ``bins`` is no multiple of 64.
     """
 
-    def __init__(
-        self, condition_size: int, channels: tuple[int, ...] = CHANNELS, bins: int = BASE.bins
-    ) -> None:
+    def __init__(self, condition_size: int, channels: tuple[int, ...] = CHANNELS, bins: int = BASE.bins) -> None:
         super().__init__()
         if bins % BAND_STRIDE or len(channels) != len(STRIDES):
             raise ValueError(f"ResUNet30 needs {len(STRIDES)} widths and bins in multiples of {BAND_STRIDE}")

@@ -1,4 +1,4 @@
-"""Extract: the universal source separator, from a mixture's spectrum and a query to an estimate and its latents."""
+"""Extract: the universal source separator, from a mixture and a query to an estimate and its latents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASK_CEILING = 1.2
 
 @dataclass(frozen=True)
 class Extraction:
-    """``estimate``: complex ``(batch, bins, frames)``; ``latents``: real ``(batch, channels, bands, frames)`` each."""
+    """Complex estimate ``(batch, bins, frames)``, and latents ``(batch, channels, bands, frames)``."""
 
     estimate: Tensor
     latents: tuple[Tensor, ...]
@@ -50,6 +50,6 @@ class Separator(nn.Module):
         self.network = ResUNet(config)
 
     def forward(self, mixture: Tensor, query: Tensor) -> Extraction:
-        """Extract from a compressed complex spectrum ``(batch, bins, frames)`` what ``query`` ``(batch,)`` indexes."""
+        """Extract what ``query`` ``(batch,)`` names from a compressed spectrum ``(batch, bins, frames)``."""
         channels, latents = self.network(spectral_features(mixture), self.queries(query))
         return Extraction(apply_mask(mixture, channels), latents)

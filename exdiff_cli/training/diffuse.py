@@ -26,6 +26,7 @@ ROLLOUT_FROM = 0.3
 """Share of the training time after which states come from the sampler too: before, it has nothing to say."""
 
 ROLLOUT_STEPS = (2, 4, 8)
+STATE_SEED = 0x5EED_0000
 
 
 class DiffuseTask:
@@ -62,7 +63,8 @@ class DiffuseTask:
     def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
         mixture, target = self.to_spectrum(batch.mixture), self.to_spectrum(batch.speech)
         extraction = self.extract(mixture)
-        generator = torch.Generator(mixture.device).manual_seed(step)
+        # Away from the seeds that the mixtures of the same step are drawn from.
+        generator = torch.Generator(mixture.device).manual_seed(STATE_SEED + step)
         keep = torch.rand(len(mixture), generator=generator, device=mixture.device) >= self.latents_dropped
         condition = self.model.condition(mixture, extraction, keep)
         if self.sampler.process == "ouve":

@@ -54,10 +54,13 @@ def train_options(
 
 
 def trained_separator(path: Path) -> Separator:
-    """A separator from trained weights, whose metadata describe its network."""
+    """A separator from trained weights, whose metadata describe its network; :class:`UsageError` if they differ."""
     content, about = read_trained(path, "extract")
-    separator = Separator(build_config(ResUNetConfig, about["config"]))
-    separator.load_state_dict(load(content))
+    try:
+        separator = Separator(build_config(ResUNetConfig, about["config"]))
+        separator.load_state_dict(load(content))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{path}: does not fit the network that it names; train Extract again") from error
     return separator
 
 

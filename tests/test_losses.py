@@ -1,0 +1,88 @@
+"""Losses: what they reward, and that silence never breaks them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from exdiff_cli.audio.spectral import SMALL, compress, stft
+from exdiff_cli.training.losses import recompress, separation_loss, si_sdr, spectral_loss
+
+
+def signal(seed: int, samples: int = 4000, batch: int = 2) -> Tensor:
+    return 0.05 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def spectrum(waveform: Tensor) -> Tensor:
+    return compress(stft(waveform, SMALL), SMALL)
+
+
+def test_si_sdr_of_a_known_mixture() -> None:
+    target, error = signal(1, batch=1), signal(2, batch=1)
+    error = error - (error * target).sum() / target.square().sum() * target
+    error = 0.1 * error / error.norm() * target.norm()
+    torch.testing.assert_close(si_sdr(target + error, target), torch.tensor([20.0]), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_si_sdr_ignores_scale(scale: float) -> None:
+    estimate, target = signal(1) + 0.3 * signal(2), signal(1)
+    torch.testing.assert_close(si_sdr(scale * estimate, target), si_sdr(estimate, target), atol=1e-2, rtol=0)
+
+
+def test_perfect_estimate_is_at_the_clamp() -> None:
+    waveform = signal(1)
+    loss = separation_loss(spectrum(waveform), spectrum(waveform), waveform, SMALL)
+    torch.testing.assert_close(loss, torch.tensor(-0.02 * 30))
+
+
+def test_better_estimate_costs_less() -> None:
+    waveform = signal(1)
+    target = spectrum(waveform)
+    losses = [
+        [
+            spectral_loss(spectrum(waveform + part * signal(2)), target, SMALL).item(),
+            separation_loss(spectrum(waveform + part * signal(2)), target, waveform, SMALL).item(),
+        ]
+        for part in (0.05, 0.2, 1.0)
+    ]
+    for better, worse in pairwise(losses):
+        assert better[0] < worse[0]
+        assert better[1] < worse[1]
+
+
+def test_spectral_loss_of_known_errors() -> None:
+    """A quarter turn leaves the magnitude part at zero; the complex one is twice the squared magnitude."""
+    target = 0.15 * torch.ones(1, 4, 5, dtype=torch.complex64)
+    torch.testing.assert_close(recompress(target, SMALL).abs(), torch.ones(1, 4, 5), atol=1e-5, rtol=0)
+    turned = spectral_loss(1j * target, target, SMALL)
+    torch.testing.assert_close(turned, torch.tensor(0.3 * 2), atol=1e-4, rtol=0)
+
+
+def test_recompressed_amplitudes_have_the_exponent_of_the_loss() -> None:
+    waveform = signal(1)
+    expected = stft(waveform, SMALL).abs() ** 0.3
+    torch.testing.assert_close(recompress(spectrum(waveform), SMALL).abs(), expected, atol=2e-2, rtol=2e-2)
+
+
+def test_silent_targets_leave_si_sdr_out() -> None:
+    waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
+    estimate = spectrum(waveform + 0.1 * signal(2))
+    both = separation_loss(estimate, spectrum(waveform), waveform, SMALL)
+    ratio = both - 10 * spectral_loss(estimate, spectrum(waveform), SMALL)
+    torch.testing.assert_close(ratio, torch.tensor(-0.02 * 20), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_gradient_is_finite_in_silence(level: float) -> None:
+    """Silent target and estimate together, and each beside the other's sound."""
+    quiet = torch.zeros(2, 256, 17, dtype=torch.complex64, requires_grad=True)
+    loud = (level * spectrum(signal(3))).requires_grad_()
+    for estimate, waveform in ((quiet, level * signal(1)), (loud, torch.zeros(2, 4000))):
+        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL)
+        (gradient,) = torch.autograd.grad(loss, estimate)
+        assert loss.isfinite()
+        assert gradient.isfinite().all()

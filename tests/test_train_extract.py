@@ -1,0 +1,116 @@
+"""What Extract learns: the queried source, from batches whose rows take turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from exdiff_cli.audio.spectral import SMALL, compress, stft
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.separator import Extraction, Separator
+from exdiff_cli.training import trainer as trainer_module
+from exdiff_cli.training.extract import ExtractTask, validation_measures
+from exdiff_cli.training.mixing import Mixture, Recipe, mix
+from exdiff_cli.training.pool import TrainingAudio
+from exdiff_cli.training.trainer import Trainer, TrainOptions
+
+TINY = ResUNetConfig(channels=(4, 4, 4, 4, 8), hidden=4, dual_path_blocks=1, query_size=4)
+RECIPE = Recipe(seconds=0.5, noise_only_share=0.0)
+
+
+def batch_of(audio: TrainingAudio, count: int = 2) -> Mixture:
+    return mix(audio.speech, audio.noise, RECIPE, count, seed=1, step=0)
+
+
+def task() -> ExtractTask:
+    torch.manual_seed(0)
+    return ExtractTask(TINY)
+
+
+def test_a_few_steps_lower_the_loss(
+    training_audio: TrainingAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(training_audio)
+    monkeypatch.setattr(trainer_module, "mix", lambda *_: batch)
+    options = TrainOptions(tmp_path / "run", max_time=60.0, warmup_steps=1, learning_rate=0.01)
+    trainer = Trainer(task(), training_audio, options)
+    before = trainer.task.loss(batch, 1, 0.0).item()
+    for _ in range(15):
+        trainer.train_step()
+    assert trainer.task.loss(batch, 1, 0.0).item() < before - 0.1
+    trainer.save()
+    Separator(TINY).load_state_dict(load_file(tmp_path / "run" / "last.safetensors"))
+
+
+def test_one_row_in_eight_is_asked_for_its_noise(
+    training_audio: TrainingAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, queries = task(), []
+    whole = learner.model.forward
+
+    def noted(mixture: Tensor, query: Tensor) -> object:
+        queries.append(query.tolist())
+        return whole(mixture, query)
+
+    monkeypatch.setattr(learner.model, "forward", noted)
+    for step in (0, 3):
+        learner.loss(batch_of(training_audio, 8), step, 0.0)
+    assert queries == [[1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0, 0]]
+
+
+def test_the_query_names_the_target(training_audio: TrainingAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A separator that returns what is asked for has the lowest loss, and the other source a higher one."""
+    learner, batch = task(), batch_of(training_audio)
+    sources = [compress(stft(wave, SMALL), SMALL) for wave in (batch.speech, batch.noise)]
+
+    def oracle(mixture: Tensor, query: Tensor) -> Extraction:
+        return Extraction(torch.where(query[:, None, None] == 0, sources[0], sources[1]), ())
+
+    monkeypatch.setattr(learner.model, "forward", oracle)
+    right = learner.loss(batch, 0, 0.0)
+    torch.testing.assert_close(right, torch.tensor(-0.6), atol=1e-4, rtol=0)
+    sources.reverse()
+    assert learner.loss(batch, 0, 0.0) > right + 0.5
+
+
+def test_gradient_is_finite_for_silent_targets(training_audio: TrainingAudio) -> None:
+    learner, batch = task(), batch_of(training_audio)
+    for silent in (
+        Mixture(batch.mixture, torch.zeros_like(batch.speech)),
+        Mixture(torch.zeros_like(batch.mixture), torch.zeros_like(batch.speech)),
+    ):
+        learner.model.zero_grad()
+        learner.loss(silent, 0, 0.0).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in learner.model.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_validation_measures(training_audio: TrainingAudio) -> None:
+    batch = batch_of(training_audio)
+    with torch.no_grad():
+        measures = task().validate(batch)
+    assert set(measures) == {"valid_loss", "si_sdr", "score"}
+    assert measures["score"] == pytest.approx(0.02 * measures["si_sdr"] - 10 * measures["valid_loss"])
+    perfect = validation_measures(compress(stft(batch.speech, SMALL), SMALL), batch, SMALL)
+    assert perfect["valid_loss"] < 1e-6
+    assert perfect["si_sdr"] > 40
+    assert perfect["score"] > measures["score"]
+
+
+def test_validation_without_speech_is_a_number(training_audio: TrainingAudio) -> None:
+    batch = batch_of(training_audio)
+    silent = Mixture(batch.mixture, torch.zeros_like(batch.speech))
+    with torch.no_grad():
+        measures = task().validate(silent)
+    assert measures["score"] == -10 * measures["valid_loss"] < 0
+
+
+def test_description_rebuilds_the_network() -> None:
+    learner = ExtractTask(TINY)
+    assert learner.description["model"] == "extract"
+    assert ResUNetConfig(**learner.description["config"]) == TINY

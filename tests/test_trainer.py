@@ -1,0 +1,315 @@
+"""The training loop: killed and resumed it goes on bit by bit as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from exdiff_cli.errors import DataError
+from exdiff_cli.training import trainer as trainer_module
+from exdiff_cli.training.mixing import MIXTURE_RMS, Mixture, Recipe
+from exdiff_cli.training.pool import TrainingAudio
+from exdiff_cli.training.trainer import Trainer, TrainOptions, WeightAverage
+
+
+class FilterTask:
+    """Learns two small convolutions over the folded waveform; calls ``before`` ahead of each loss."""
+
+    def __init__(self, channels: int = 2, before: Callable[[int], None] | None = None) -> None:
+        torch.manual_seed(0)
+        self.model: nn.Module = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1), nn.Tanh(), nn.Conv2d(channels, 1, 3, padding=1)
+        )
+        self.description: dict[str, Any] = {"model": "filter", "config": {"channels": channels}}
+        self.before = before
+
+    def _error(self, batch: Mixture) -> Tensor:
+        folded, target = ((wave / MIXTURE_RMS).view(len(wave), 1, 16, -1) for wave in (batch.mixture, batch.speech))
+        return (self.model(folded) - target).square().mean()
+
+    def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
+        if self.before is not None:
+            self.before(step)
+        return self._error(batch)
+
+    def validate(self, batch: Mixture) -> dict[str, float]:
+        error = self._error(batch).item()
+        return {"error": error, "score": -error}
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> TrainOptions:
+    return TrainOptions(
+        out=tmp_path / "run",
+        max_time=6.0,
+        batch=2,
+        warmup_steps=3,
+        validation_mixtures=2,
+        checkpoint_every=1e9,
+        validate_every=1e9,
+        recipe=Recipe(seconds=0.2),
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step takes a second."""
+    ticks = count()
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Bit by bit, through the nested dictionaries of a state."""
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_same(ours[key], theirs[key])
+    elif isinstance(ours, Tensor):
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
+
+
+def assert_equal_trainers(ours: Trainer, theirs: Trainer) -> None:
+    assert (ours.step, ours.elapsed) == (theirs.step, theirs.elapsed)
+    assert_same(ours.task.model.state_dict(), theirs.task.model.state_dict())
+    assert_same(ours.optimiser.state_dict()["state"], theirs.optimiser.state_dict()["state"])
+    assert_same(ours.average.weights, theirs.average.weights)
+
+
+def test_steps_lower_the_loss_of_a_fixed_batch(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    speech = MIXTURE_RMS * torch.randn(2, 3200, generator=generator)
+    monkeypatch.setattr(trainer_module, "mix", lambda *_: Mixture(-0.5 * speech, speech))
+    trainer = Trainer(FilterTask(channels=4), training_audio, replace(options, learning_rate=0.02))
+    losses = [trainer.train_step() for _ in range(30)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_killed_and_resumed_equals_uninterrupted(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    whole = Trainer(FilterTask(), training_audio, replace(options, out=options.out / "whole"))
+    killed = Trainer(FilterTask(), training_audio, options)
+    for _ in range(5):
+        whole.train_step()
+    for step in range(4):
+        if step == 2:
+            killed.save()
+        killed.train_step()
+
+    resumed = Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert resumed.step == 2
+    for _ in range(3):
+        resumed.train_step()
+    assert_equal_trainers(resumed, whole)
+    state = resumed.optimiser.state_dict()["state"][0]
+    assert state["step"] == 5
+    assert state["exp_avg"].any()
+
+
+@pytest.mark.usefixtures("clock")
+def test_run_ends_with_its_time_and_is_logged(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    options = replace(options, validate_every=2.0)
+    trainer = Trainer(FilterTask(), training_audio, options)
+    measures = trainer.run()
+    assert trainer.step == 6
+    with (options.out / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["step", "seconds", "loss", "error", "score"]
+    assert [(row["step"], row["seconds"]) for row in rows] == [("2", "2"), ("4", "4"), ("6", "6")]
+    assert float(rows[-1]["score"]) == pytest.approx(measures["score"], abs=1e-4)
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_stops(training_audio: TrainingAudio, options: TrainOptions, number: signal.Signals) -> None:
+    def strike(step: int) -> None:
+        if step == 2:
+            os.kill(os.getpid(), number)
+
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    whole = Trainer(FilterTask(), training_audio, replace(options, out=options.out / "whole"))
+    whole.run()
+    stopped = Trainer(FilterTask(before=strike), training_audio, options)
+    assert stopped.run() == {}
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert stopped.step == 3
+    assert not (options.out / "best.safetensors").exists()
+
+    resumed = Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert (resumed.step, resumed.elapsed) == (3, 3.0)
+    resumed.run()
+    assert_equal_trainers(resumed, whole)
+
+
+@pytest.mark.usefixtures("clock")
+def test_checkpoints_come_by_time(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(FilterTask(), training_audio, replace(options, checkpoint_every=2.0))
+    saved: list[int] = []
+    monkeypatch.setattr(trainer, "save", lambda: saved.append(trainer.step))
+    trainer.run()
+    assert sorted(set(saved)) == [2, 4, 6]
+
+
+@pytest.mark.usefixtures("clock")
+def test_finished_run_is_not_trained_further(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    Trainer(FilterTask(), training_audio, options).run()
+    finished = Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert finished.run() == {}
+    assert finished.step == 6
+
+
+def test_used_folder_needs_resume(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    Trainer(FilterTask(), training_audio, options).save()
+    with pytest.raises(DataError, match="holds a run already; add --resume"):
+        Trainer(FilterTask(), training_audio, options)
+
+
+def test_resume_of_nothing_starts_anew(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    assert Trainer(FilterTask(), training_audio, replace(options, resume=True)).step == 0
+
+
+def test_weights_of_another_network_are_refused(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    Trainer(FilterTask(channels=2), training_audio, options).save()
+    with pytest.raises(DataError, match="weights of another network"):
+        Trainer(FilterTask(channels=3), training_audio, replace(options, resume=True))
+    first = options.out / "last.safetensors"
+    with pytest.raises(DataError, match=r"last\.safetensors: holds weights of another network"):
+        Trainer(FilterTask(channels=3), training_audio, replace(options, out=options.out / "b", init=first))
+
+
+def test_init_begins_from_given_weights(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    first = Trainer(FilterTask(), training_audio, options)
+    first.train_step()
+    first.save()
+    last = options.out / "last.safetensors"
+    second = Trainer(FilterTask(), training_audio, replace(options, out=options.out / "second", init=last))
+    assert second.step == 0
+    assert_same(second.task.model.state_dict(), load_file(last))
+    assert_same(second.average.weights, load_file(last))
+
+
+def test_unreadable_init_is_named(training_audio: TrainingAudio, options: TrainOptions, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no weights")
+    for path in (broken, tmp_path / "missing.safetensors"):
+        with pytest.raises(DataError, match=rf"{path.name}: cannot be read as weights"):
+            Trainer(FilterTask(), training_audio, replace(options, init=path))
+
+
+def test_exports_carry_averaged_weights_and_their_story(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    trainer.train_step()
+    trainer.elapsed = 1.4
+    measures = trainer.validate()
+    trainer.train_step()
+    trainer.save()
+    for name, steps in (("best", 1), ("last", 2)):
+        path = options.out / f"{name}.safetensors"
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["exdiff"])
+        expected = {"model": "filter", "config": {"channels": 2}, "steps": steps, "seconds": 1}
+        assert about == expected | (measures if name == "best" else {})
+        FilterTask().model.load_state_dict(load_file(path))
+    assert_same(load_file(options.out / "last.safetensors"), trainer.average.weights)
+    assert not list(options.out.glob("*.tmp"))
+
+
+def test_best_is_the_best_so_far(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, scores = Trainer(FilterTask(), training_audio, options), iter((1.0, 3.0, 2.0))
+    monkeypatch.setattr(trainer.task, "validate", lambda batch: {"score": next(scores)})
+    for step in range(3):
+        trainer.step = step
+        trainer.validate()
+    with safe_open(options.out / "best.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["exdiff"])
+    assert (about["steps"], about["score"]) == (1, 3.0)
+    trainer.save()
+    assert Trainer(FilterTask(), training_audio, replace(options, resume=True)).best == 3.0
+
+
+def test_validation_measures_the_average_on_fixed_mixtures(
+    training_audio: TrainingAudio, options: TrainOptions
+) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    before = trainer.validate()
+    with torch.no_grad():
+        for parameter in trainer.task.model.parameters():
+            parameter.add_(1)
+    moved = {name: value.clone() for name, value in trainer.task.model.state_dict().items()}
+    trainer.step = 7
+    assert trainer.validate() == before
+    assert_same(trainer.task.model.state_dict(), moved)
+    assert trainer.task.model.training
+
+
+def test_average_is_warmed_up() -> None:
+    """The decay is (1 + step) / (10 + step) until it reaches its final value."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average, expected = WeightAverage(model, decay=0.3), 0.0
+    for step, value, decay in ((1, 1.0, 2 / 11), (2, 5.0, 3 / 12), (4, -2.0, 0.3), (90, 4.0, 0.3)):
+        nn.init.constant_(model.weight, value)
+        average.update(model, step)
+        expected = decay * expected + (1 - decay) * value
+        assert average.weights["weight"].item() == pytest.approx(expected)
+
+
+def test_average_is_lent_even_if_its_user_fails() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average = WeightAverage(model, decay=0.9)
+    nn.init.ones_(model.weight)
+    lent: list[float] = []
+
+    def fail() -> None:
+        with average.applied_to(model):
+            lent.append(model.weight.item())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert lent == [0]
+    assert model.weight.item() == 1
+
+
+def test_rate_warms_up_and_falls_to_its_end(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    trainer = Trainer(FilterTask(), training_audio, replace(options, learning_rate=0.01, final_rate=0.1))
+    rates = []
+    for elapsed in (0.0, 0.0, 0.0, 3.0, 6.0, 9.0):
+        trainer.elapsed = elapsed
+        trainer.train_step()
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.0055, 0.001, 0.001])
+
+
+def test_step_without_a_number_changes_no_weight(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    before = {name: value.clone() for name, value in trainer.task.model.state_dict().items()}
+    whole = trainer.task.loss
+    monkeypatch.setattr(trainer.task, "loss", lambda *inputs: whole(*inputs) * float("nan"))
+    trainer.train_step()
+    assert trainer.step == 1
+    assert_same(trainer.task.model.state_dict(), before)
