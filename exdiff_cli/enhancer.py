@@ -58,7 +58,7 @@ class Enhancer:
     @torch.inference_mode()
     def __call__(self, pieces: Sequence[Piece]) -> list[Samples]:
         """Enhance segments of one length; each result depends on its own piece alone."""
-        mixture = torch.from_numpy(np.stack([piece.samples for piece in pieces]))
+        mixture = torch.from_numpy(np.stack([_filled(piece) for piece in pieces]))
         levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
         gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
         enhanced = self._enhance((mixture * gain).to(self.device), [piece.seed for piece in pieces])
@@ -92,6 +92,11 @@ class Enhancer:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         self.seconds[stage] += perf_counter() - began
+
+
+def _filled(piece: Piece) -> Samples:
+    """Repeat what a short piece holds: the models never met digital silence, and it would shift their norms."""
+    return np.resize(piece.samples[: piece.valid], piece.samples.shape)
 
 
 def _rms(samples: Samples) -> float:
