@@ -14,6 +14,7 @@ from rich.table import Table
 
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import enhance_all
+from exdiff_cli.errors import ExdiffError
 from exdiff_cli.settings import Resources, Settings
 
 RATE = 16_000
@@ -29,6 +30,8 @@ def run_bench(bundle: Bundle, settings: Settings, resources: Resources, seconds:
         source = Path(folder) / "bench.wav"
         soundfile.write(source, _modulated_noise(seconds), RATE)
         result = enhance_all([source], Path(folder) / "out", bundle, settings, resources)
+    if result.failed:
+        raise ExdiffError(str(result.failed[0].error))
     report = result.done[0].report
     assert report is not None
     stages = {stage: round(spent / seconds, 4) for stage, spent in report.seconds.items()}
@@ -42,7 +45,7 @@ def run_bench(bundle: Bundle, settings: Settings, resources: Resources, seconds:
         "audio_seconds": seconds,
         "real_time_factor": round(result.seconds / seconds, 4),
         "by_stage": stages,
-        "diffuse_to_extract": round(stages["diffuse"] / stages["extract"], 2),
+        "diffuse_to_extract": round(report.seconds["diffuse"] / max(report.seconds["extract"], 1e-4), 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
 

@@ -82,7 +82,7 @@ def load_bundle(name: str) -> Bundle:
             _load_weights(model, folder, config[part])
             for part, model in zip(PARTS, (separator, score_net), strict=True)
         ]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / CONFIG}: entry {error} is missing or wrong; install the bundle again") from error
     combined = hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined)
@@ -132,13 +132,20 @@ def write_bundle(folder: Path, extract: Path, diffuse: Path, sampler: SamplerCon
     """
     parts = {"extract": read_trained(extract, "extract"), "diffuse": read_trained(diffuse, "diffuse")}
     tables: dict[str, dict[str, Any]] = {"spectral": asdict(SMALL)}
-    folder.mkdir(parents=True, exist_ok=True)
     for part, (content, about) in parts.items():
-        (folder / f"{part}.safetensors").write_bytes(content)
+        _write(folder / f"{part}.safetensors", content)
         tables[part] = {"file": f"{part}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
         tables[f"{part}.network"] = about["config"]
     tables["diffuse.sampler"] = asdict(sampler) if sampler else parts["diffuse"][1]["sampler"]
     publish_text(folder / CONFIG, f"format = {FORMAT}\n" + "".join(_toml_table(*item) for item in tables.items()))
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another folder") from error
 
 
 def read_trained(path: Path, model: str) -> tuple[bytes, dict[str, Any]]:

@@ -21,6 +21,9 @@ from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.report.summary import printable, run_json, run_table, scores_table
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
 
+INTERRUPTED = 130
+"""What typer makes of KeyboardInterrupt: 128 + SIGINT."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
 app.add_typer(train, name="train")
@@ -77,6 +80,9 @@ def enhance(
     resources = Resources(choose_device(device), batch, threads)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
 
+        def planned(pending: int, total: int) -> None:
+            bar.set_postfix_str(f"{pending} of {total} recordings to do")
+
         def ended(outcome: Outcome) -> None:
             if outcome.error:
                 say(f"failed: {outcome.error}")
@@ -84,7 +90,7 @@ def enhance(
         def advanced(seconds: float) -> None:
             bar.update(seconds)
 
-        result = enhance_all(paths, target, loaded, settings, resources, Listener(advanced=advanced, ended=ended))
+        result = enhance_all(paths, target, loaded, settings, resources, Listener(planned, advanced, ended))
     for problem in result.problems:
         say(f"failed: {problem}")
     if as_json:
@@ -106,8 +112,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure noisy input, Extract alone, Diffuse without latents and Ex-Diff against clean references."""
-    from exdiff_cli.training.evaluate import evaluate as run_evaluation
-    from exdiff_cli.training.evaluate import load_pairs
+    from exdiff_cli.evaluate import evaluate as run_evaluation
+    from exdiff_cli.evaluate import load_pairs
 
     if threads:
         torch.set_num_threads(threads)
@@ -267,9 +273,10 @@ def main() -> None:
     except ExdiffError as error:
         say(f"exdiff: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("exdiff: stopped; the same command goes on where it was")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            say("exdiff: stopped; the same command goes on where it was")
+        raise
     except Exception as error:
         say(f"exdiff: internal error: {type(error).__name__}: {error}; please report it")
         sys.exit(ExitCode.INTERNAL)

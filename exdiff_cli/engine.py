@@ -19,7 +19,7 @@ from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, probe, publish_t
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.discover import STATE_FOLDER, Job, discover
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import ExitCode, RecordingError
+from exdiff_cli.errors import ExdiffError, ExitCode, RecordingError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, fingerprint
 from exdiff_cli.report.build import build_report
@@ -142,37 +142,36 @@ class _Run:
 
     def plan(self, jobs: Iterable[Job]) -> list[Job]:
         """Leave out what is done under the same settings and weights; register the rest."""
-        pending, total = [], 0
+        pending = []
         for job in jobs:
-            total += 1
+            self._claimed.add(job.relative)
             arguments = (job.relative, job.source, self.key, self.bundle.weights_sha256, self.output)
             if self.manifest.is_done(*arguments):
                 self._end(Outcome(job, skipped=True))
             else:
                 pending.append(job)
         self.manifest.plan(pending)
-        self.listener.planned(len(pending), total)
+        self.listener.planned(len(pending), len(self._claimed))
         return pending
 
     def enhance(self, jobs: Sequence[Job]) -> None:
         """Decode ahead in one thread, run the models here, publish behind in another."""
-        self._claimed = {job.relative for job in jobs}
         size = self.resources.batch
-        with (
-            ThreadPoolExecutor(1, "publish") as publisher,
-            closing(prefetch(self._pieces(jobs), 2 * size)) as ahead,
-        ):
-            behind: deque[Future[None]] = deque()
-            try:
+        publisher = ThreadPoolExecutor(1, "publish")
+        behind: deque[Future[None]] = deque()
+        try:
+            with closing(prefetch(self._pieces(jobs), 2 * size)) as ahead:
                 for batch in self._batches(ahead, size):
                     behind.extend(publisher.submit(self._publish, stream) for stream in self._advance(batch))
-                    while len(behind) > PUBLISH_BACKLOG:
+                    while behind and (len(behind) > PUBLISH_BACKLOG or behind[0].done()):
                         behind.popleft().result()
-                for future in behind:
-                    future.result()
-            finally:
-                for stream in list(self._open_streams):
-                    self._drop(stream)
+            for future in behind:
+                future.result()
+        finally:
+            # First the thread, then its streams: one dropped before its turn would publish an older result as new.
+            publisher.shutdown(cancel_futures=True)
+            for stream in list(self._open_streams):
+                self._drop(stream)
 
     def _pieces(self, jobs: Iterable[Job]) -> Iterator[StreamPiece | Broken]:
         """Pieces of one recording after the other; where one is damaged, that is the last heard of it."""
@@ -181,7 +180,7 @@ class _Run:
             try:
                 stream = self._open(job)
                 yield from stream.pieces()
-            except (RecordingError, OSError) as error:
+            except Exception as error:
                 yield Broken(job, stream, error)
 
     def _open(self, job: Job) -> RecordingStream:
@@ -208,7 +207,7 @@ class _Run:
         for item in items:
             if isinstance(item, Broken):
                 self._fail(item.job, item.error, item.stream)
-            else:
+            elif not item.stream.failed:
                 batch.append(item)
             if len(batch) == size:
                 yield batch
@@ -230,7 +229,7 @@ class _Run:
             try:
                 if stream.accept(item, samples):
                     complete.append(stream)
-            except (RecordingError, OSError) as error:
+            except Exception as error:
                 self._fail(stream.job, error, stream)
             self.listener.advanced(stream.advance_seconds(item))
         return complete
@@ -249,16 +248,21 @@ class _Run:
                 output_sha256=report.output.sha256,
                 timings=report.seconds,
             )
-        except (RecordingError, OSError) as error:
+        except Exception as error:
             self._fail(job, error, stream)
         else:
             self._open_streams.discard(stream)
             self._end(Outcome(job, target, report))
 
     def _fail(self, job: Job, error: Exception, stream: RecordingStream | None) -> None:
+        """Whatever is wrong with one recording, the others go on; what is wrong with the run is raised."""
         if stream is not None:
+            if stream.failed:
+                return
             self._drop(stream)
-        message = str(error) if isinstance(error, RecordingError) else f"{job.source}: {error}; check the disk"
+        if isinstance(error, ExdiffError) and not isinstance(error, RecordingError):
+            raise error
+        message = _explain(job, error)
         self.manifest.fail(job.relative, job.source, message)
         self._end(Outcome(job, error=message))
 
@@ -269,6 +273,14 @@ class _Run:
     def _end(self, outcome: Outcome) -> None:
         self.result.outcomes.append(outcome)
         self.listener.ended(outcome)
+
+
+def _explain(job: Job, error: Exception) -> str:
+    if isinstance(error, RecordingError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{job.source}: {error}; check the disk"
+    return f"{job.source}: internal error: {type(error).__name__}: {error}; please report it"
 
 
 def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, Samples, file_sha256, probe, read_windows
-from exdiff_cli.audio.resample import StreamResampler
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, Samples, file_sha256
+from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.audio.segments import OverlapAdd, Segmenter, SegmentPlan
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhancer, Piece, segment_seed
 from exdiff_cli.errors import DataError
-from exdiff_cli.quality import SAMPLE_RATE, compare, dnsmos_reference
+from exdiff_cli.quality import compare, dnsmos_reference
 from exdiff_cli.settings import Settings
 
 MEASURES = ("pesq", "estoi", "si_sdr", "sig", "bak", "ovrl")
@@ -67,14 +67,6 @@ def _pair(noisy: Path, clean: Path) -> Pair:
     if len(first) != len(second):
         raise DataError(f"{noisy}: has {len(first)} samples and its clean reference {len(second)}; they must be equal")
     return Pair(noisy.name, first, second, file_sha256(noisy))
-
-
-def read_mono(path: Path) -> Samples:
-    """A whole recording, channels averaged, ``(samples,)`` at 16 kHz."""
-    recording = probe(path)
-    resampler = StreamResampler(recording.sample_rate, SAMPLE_RATE)
-    parts = [resampler.push(window.mean(axis=0, keepdims=True)) for window in read_windows(recording, 1 << 20)]
-    return np.concatenate([*parts, resampler.flush()], axis=1)[0]
 
 
 def enhance_samples(samples: Samples, sha256: str, enhancer: Enhancer, batch: int = 4) -> Samples:

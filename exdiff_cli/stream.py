@@ -5,9 +5,8 @@ A :class:`RecordingStream` never holds more than a few windows of audio, however
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +18,7 @@ from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
 from exdiff_cli.discover import Job
 from exdiff_cli.enhancer import Piece, segment_seed
+from exdiff_cli.errors import RecordingError
 from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.quality import LoudnessMeter, Profile, ProfileMeter
 from exdiff_cli.settings import Settings
@@ -106,13 +106,15 @@ class RecordingStream:
         return found
 
     def pieces(self) -> Iterator[StreamPiece]:
-        """Decode, resample and cut; raises RecordingError where the recording is damaged."""
+        """Decode, resample and cut, up to the end or :meth:`discard`; RecordingError where it is damaged."""
         rate, channels = self.recording.sample_rate, self.recording.channels
         downsampler = StreamResampler(rate, self._model_rate)
         segmenters = [Segmenter(self._plan) for _ in range(channels)]
         self.reader = read_windows(self.recording, WINDOW_SECONDS * rate)
         began = perf_counter()
         for window in self.reader:
+            if self.failed:
+                return
             self.before.push(window)
             resampled = downsampler.push(window)
             cut = [segmenter.push(row) for segmenter, row in zip(segmenters, resampled, strict=True)]
@@ -168,5 +170,6 @@ class RecordingStream:
         self.failed = True
         if self._open:
             self._open = False
-            error = InterruptedError(os.strerror(4))
-            self._stack.__exit__(InterruptedError, error, None)
+            # Closing a file on a full disk fails once more, which changes nothing.
+            with suppress(RecordingError, OSError):
+                self._stack.__exit__(InterruptedError, InterruptedError(), None)

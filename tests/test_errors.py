@@ -60,9 +60,7 @@ def test_exception_owns_its_code(kind: type[ExdiffError], number: int) -> None:
 
 
 def test_every_exception_is_held_here() -> None:
-    defined = {
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
-    }
+    defined = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert defined == set(CODES)
 
 

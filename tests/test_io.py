@@ -34,9 +34,7 @@ from exdiff_cli.errors import RecordingError
 
 DATA = Path(__file__).parent / "data"
 FRAMES = 4_001
-EVERY_KEPT_FORMAT = [
-    (container, subtype) for container, subtypes in io._KEPT.items() for subtype in sorted(subtypes)
-]
+EVERY_KEPT_FORMAT = [(container, subtype) for container, subtypes in io._KEPT.items() for subtype in sorted(subtypes)]
 
 
 def sound(channels: int = 1, frames: int = FRAMES) -> Samples:
@@ -46,12 +44,8 @@ def sound(channels: int = 1, frames: int = FRAMES) -> Samples:
     return (0.25 * smooth / np.abs(smooth).max()).astype(np.float32)[:, :frames]
 
 
-def store(
-    path: Path, samples: Samples, rate: int, container: str, subtype: str, endian: str | None = None
-) -> Path:
-    with sf.SoundFile(
-        os.fsencode(path), "w", rate, len(samples), subtype, endian or "FILE", container
-    ) as file:
+def store(path: Path, samples: Samples, rate: int, container: str, subtype: str, endian: str | None = None) -> Path:
+    with sf.SoundFile(os.fsencode(path), "w", rate, len(samples), subtype, endian or "FILE", container) as file:
         file.write(samples.T)
     return path
 
@@ -281,17 +275,13 @@ def patch(path: Path, offset: int, content: bytes) -> None:
         ("MP3", "MPEG_LAYER_III"),
     ],
 )
-def test_windows_join_to_the_whole(
-    tmp_path: Path, rate: int, channels: int, container: str, subtype: str
-) -> None:
+def test_windows_join_to_the_whole(tmp_path: Path, rate: int, channels: int, container: str, subtype: str) -> None:
     path = store(tmp_path / "a", sound(channels), rate, container, subtype)
     windows = list(read_windows(probe(path), 1_500))
     assert [window.shape for window in windows] == [(channels, 1_500), (channels, 1_500), (channels, 1_001)]
     assert all(window.dtype == np.float32 for window in windows)
     with sf.SoundFile(path) as file:
-        np.testing.assert_array_equal(
-            np.concatenate(windows, axis=1), file.read(FRAMES, "float32", always_2d=True).T
-        )
+        np.testing.assert_array_equal(np.concatenate(windows, axis=1), file.read(FRAMES, "float32", always_2d=True).T)
 
 
 def test_samples_that_are_not_finite_become_zero_and_are_counted(tmp_path: Path) -> None:

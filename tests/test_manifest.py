@@ -113,9 +113,7 @@ def test_states_from_plan_to_done(manifest: Manifest, source: Path, out: Path) -
     assert is_done(manifest, source, out)
 
 
-def test_attempts_count_once_a_try_and_success_clears_the_error(
-    manifest: Manifest, source: Path, out: Path
-) -> None:
+def test_attempts_count_once_a_try_and_success_clears_the_error(manifest: Manifest, source: Path, out: Path) -> None:
     manifest.fail(RELATIVE, source, "no header")
     start(manifest, source)
     manifest.fail(RELATIVE, source, "cut off")
@@ -265,9 +263,7 @@ def test_moved_output_folder_is_still_done(done: Manifest, source: Path, out: Pa
         assert is_done(again, source, moved)
 
 
-def test_fingerprint_refuses_a_file_that_is_still_written(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fingerprint_refuses_a_file_that_is_still_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def grow(path: Path) -> str:
         with path.open("ab") as stream:
             stream.write(b"more")
@@ -327,18 +323,14 @@ def test_export_holds_one_object_a_line(done: Manifest, source: Path, out: Path)
     name = Path(os.fsdecode(b"caf\xe9\n.wav"))
     done.plan([Job(source.parent / name, name)])
     done.export_jsonl(target)
-    records = {
-        record["relative"]: record for record in map(json.loads, target.read_text("ascii").splitlines())
-    }
+    records = {record["relative"]: record for record in map(json.loads, target.read_text("ascii").splitlines())}
     assert set(records) == {RELATIVE.as_posix(), str(name)}
     record = records[RELATIVE.as_posix()]
     assert (record["state"], record["source"], record["output"]) == ("done", str(source), RELATIVE.as_posix())
     assert record["timings"] == {"extract": 0.5}
 
 
-def test_failed_export_leaves_the_earlier_one(
-    done: Manifest, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_export_leaves_the_earlier_one(done: Manifest, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = out / STATE_FOLDER / "manifest.jsonl"
     done.export_jsonl(target)
     earlier, beside = target.read_text(), set(os.listdir(target.parent))

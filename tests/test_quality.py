@@ -278,6 +278,7 @@ def test_silence_and_moments_have_finite_levels(samples: int) -> None:
 # --- with a reference ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.eval
 def test_noise_lowers_every_measure() -> None:
     clean = voiced(3)
     ladder = [quality.compare(noisy(clean, snr), clean) for snr in (30, 20, 10)]
@@ -287,6 +288,7 @@ def test_noise_lowers_every_measure() -> None:
         assert values[0] > values[-1] + 0.05
 
 
+@pytest.mark.eval
 def test_a_perfect_estimate_reaches_the_top_of_every_measure() -> None:
     clean = voiced(3)
     best = quality.compare(clean, clean)
@@ -306,6 +308,7 @@ def test_si_sdr_is_the_ratio_of_orthogonal_parts_at_any_scale() -> None:
     assert quality.si_sdr(noise, clean.astype(np.float64)) == -100.0
 
 
+@pytest.mark.eval
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("samples", [0, 1, 200, 1000, 16_000])
 def test_silence_has_no_measures(samples: int) -> None:
@@ -316,6 +319,7 @@ def test_silence_has_no_measures(samples: int) -> None:
     assert quality.compare(silence, noise) == nothing
 
 
+@pytest.mark.eval
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("samples", [1, 255, 257, 1000, 3000])
 def test_moments_have_no_pesq_and_no_estoi(samples: int) -> None:
@@ -324,6 +328,7 @@ def test_moments_have_no_pesq_and_no_estoi(samples: int) -> None:
     assert (measures.pesq, measures.estoi) == (None, None)
 
 
+@pytest.mark.eval
 def test_pesq_of_many_utterances_is_the_mean_of_pieces() -> None:
     # 60 bursts of a quarter of a second overrun the ITU code when given at once.
     bursts = np.tile(np.repeat([1.0, 0.0], 4000), 60)
@@ -334,6 +339,7 @@ def test_pesq_of_many_utterances_is_the_mean_of_pieces() -> None:
     assert quality.pesq_wb(estimate, clean) == pytest.approx(np.mean([score or 0 for score in halves]))
 
 
+@pytest.mark.eval
 def test_pieces_without_speech_do_not_count() -> None:
     clean, estimate = voiced(3), noisy(voiced(3), 20)
     padding = np.zeros(40 * SAMPLE_RATE)
@@ -342,6 +348,7 @@ def test_pieces_without_speech_do_not_count() -> None:
     assert score > 1.0
 
 
+@pytest.mark.eval
 def test_pairs_that_do_not_match_are_data_errors() -> None:
     clean = voiced(1)
     with pytest.raises(DataError, match="15999"):

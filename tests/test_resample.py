@@ -56,16 +56,12 @@ def test_stream_equals_resampling_the_whole(orig: int, new: int, sizes: list[int
 @pytest.mark.parametrize("frames", [1, 2, 19, 160, 441])
 def test_streams_shorter_than_the_filter(frames: int) -> None:
     signal = noise(1, frames)
-    np.testing.assert_allclose(
-        stream(signal, 44_100, 16_000, [3]), whole(signal, 44_100, 16_000), rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(stream(signal, 44_100, 16_000, [3]), whole(signal, 44_100, 16_000), rtol=0, atol=1e-6)
 
 
 def test_result_does_not_depend_on_the_chunks() -> None:
     signal = noise(1, 50_000)
-    np.testing.assert_array_equal(
-        stream(signal, 44_100, 16_000, [50_000]), stream(signal, 44_100, 16_000, [999])
-    )
+    np.testing.assert_array_equal(stream(signal, 44_100, 16_000, [50_000]), stream(signal, 44_100, 16_000, [999]))
 
 
 def test_rates_without_a_common_divisor() -> None:

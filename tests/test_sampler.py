@@ -114,9 +114,7 @@ def ouve(
     noise = noise_of(tuple(y.shape), dtype)
     decay, variance = ouve_moments(torch.tensor(1.0))
     start = y + decay * (centre(y) - y) + variance.sqrt() * noise(0)
-    x = sample_ouve_pc(
-        exact_score(y), y, sde, steps, corrector_steps, snr, noise=noise, t_eps=0.01, x_start=start
-    )
+    x = sample_ouve_pc(exact_score(y), y, sde, steps, corrector_steps, snr, noise=noise, t_eps=0.01, x_start=start)
     return residual_moments(x, y)
 
 
@@ -319,9 +317,7 @@ def test_schedule_is_uniform_from_start_to_end() -> None:
     assert (float(times[0]), float(times[-1])) == (0.5, BRIDGE_END)
 
 
-@pytest.mark.parametrize(
-    ("steps", "start", "end"), [(0, 1.0, 0.0), (-3, 1.0, 0.0), (2, 0.3, 0.5), (2, 1.2, 0)]
-)
+@pytest.mark.parametrize(("steps", "start", "end"), [(0, 1.0, 0.0), (-3, 1.0, 0.0), (2, 0.3, 0.5), (2, 1.2, 0)])
 def test_times_that_cannot_be_are_refused(steps: int, start: float, end: float) -> None:
     with pytest.raises(UsageError, match="sampling"):
         schedule(steps, start, end)

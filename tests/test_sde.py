@@ -123,9 +123,7 @@ def test_bridge_noise_peaks_where_documented() -> None:
 
 @pytest.mark.parametrize("sde", [OUVE(), Bridge()])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_times_of_a_batch_act_on_their_own_example_and_keep_the_dtype(
-    sde: OUVE | Bridge, dtype: torch.dtype
-) -> None:
+def test_times_of_a_batch_act_on_their_own_example_and_keep_the_dtype(sde: OUVE | Bridge, dtype: torch.dtype) -> None:
     x0, y, z = (draw(3, 2, 4, seed=seed, dtype=dtype) for seed in range(3))
     t = torch.tensor([0.125, 0.5, 1.0])
     together = sde.perturb(x0, y, t, z)

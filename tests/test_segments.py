@@ -39,9 +39,7 @@ def test_identity_gives_back_the_stream(plan: SegmentPlan, length: int, chunk: i
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_weights_sum_to_one_everywhere(plan: SegmentPlan, length: int) -> None:
-    segments = [
-        replace(segment, samples=np.ones(plan.length, np.float32)) for segment in cut(plan, noise(length), 50)
-    ]
+    segments = [replace(segment, samples=np.ones(plan.length, np.float32)) for segment in cut(plan, noise(length), 50)]
     np.testing.assert_allclose(join(plan, segments), np.ones(length), rtol=0, atol=1e-6)
 
 

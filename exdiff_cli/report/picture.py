@@ -13,21 +13,30 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from exdiff_cli.audio.io import Samples
-from exdiff_cli.training.evaluate import read_mono
+from exdiff_cli.audio.mono import read_mono
+from exdiff_cli.errors import UsageError
+from exdiff_cli.report.summary import printable
 
 RANGE_DB = 80.0
 
 
 def draw_before_after(before: Path, after: Path, target: Path) -> None:
-    """Draw both recordings' spectrograms into ``target`` (PNG or SVG by its suffix)."""
+    """Draw both recordings' spectrograms into ``target`` (PNG or SVG by its suffix).
+
+    Raises :class:`UsageError` where that cannot be written, RecordingError where one cannot be read.
+    """
     signals = [read_mono(path) for path in (before, after)]
     top = max(_decibels(signal).max() for signal in signals)
     figure, axes = plt.subplots(2, 1, figsize=(10, 5), sharex=True, constrained_layout=True)
     for axis, signal, title in zip(axes, signals, (f"before: {before.name}", f"after: {after.name}"), strict=True):
         _draw(axis, signal, title, top)
     axes[-1].set_xlabel("seconds")
-    figure.savefig(target, dpi=110)
-    plt.close(figure)
+    try:
+        figure.savefig(target, dpi=110)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{target}: cannot be written ({error}); name a PNG or SVG file elsewhere") from error
+    finally:
+        plt.close(figure)
 
 
 def _draw(axis: Axes, signal: Samples, title: str, top: float) -> None:
@@ -41,7 +50,7 @@ def _draw(axis: Axes, signal: Samples, title: str, top: float) -> None:
         vmax=top,
         cmap="magma",
     )
-    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_title(printable(title), loc="left", fontsize=10, parse_math=False)
     axis.set_ylabel("kHz")
 
 

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from exdiff_cli.engine import Outcome, RunResult
+from exdiff_cli.evaluate import MEASURES, Scores
 from exdiff_cli.report.sidecar import Measures
-from exdiff_cli.training.evaluate import MEASURES, Scores
 
 TABLE_ROWS = 40
 """Longer runs are summed up: nobody reads ten thousand rows, and each recording has its report."""
@@ -25,7 +26,8 @@ def run_table(result: RunResult) -> Table:
     """A row a recording, those done first; failures are told one by one as they happen."""
     done = result.done
     hidden = max(0, len(done) - TABLE_ROWS)
-    table = Table(caption=_totals(result) + (f"; {hidden} more are not shown" if hidden else ""))
+    caption = _totals(result) + (f"; {hidden} more are not shown" if hidden else "")
+    table = Table(caption=Text(printable(caption), style="table.caption"))
     table.add_column("recording", overflow="fold")
     for name in ("length", "DNSMOS", "LUFS", "noise floor", "x real time"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -34,13 +36,13 @@ def run_table(result: RunResult) -> Table:
     return table
 
 
-def _cells(outcome: Outcome) -> list[str]:
+def _cells(outcome: Outcome) -> list[str | Text]:
     report = outcome.report
     assert report is not None
     before, after = report.before, report.after
     speed = 1 / report.real_time_factor if report.real_time_factor else 0.0
     return [
-        printable(str(outcome.job.relative)),
+        Text(printable(str(outcome.job.relative))),  # brackets in a file name are no markup
         f"{report.input.duration_s:.1f} s",
         f"{_opinion(before)} → {_opinion(after)}",
         f"{_number(before.loudness_lufs)} → {_number(after.loudness_lufs)}",

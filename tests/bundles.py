@@ -1,0 +1,62 @@
+"""A bundle of untrained networks at a hundredth of their size, for tests that run the whole way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from exdiff_cli.bundle import Bundle, write_bundle
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.separator import Separator
+from exdiff_cli.settings import Settings
+
+EXTRACT = ResUNetConfig(channels=(4, 4, 4, 4, 8), hidden=4, dual_path_blocks=1, query_size=4)
+DIFFUSE = ScoreNetConfig(channels=(4, 4, 8, 16, 16), token_size=8, latent_channels=(8, 4))
+SAMPLER = SamplerConfig(noise_scale=0.05, steps=2, start=0.5, kind="ode")
+SEGMENT, OVERLAP = 16_384, 2_048
+
+
+def save_trained(network: nn.Module, path: Path, **about: Any) -> Path:
+    """Save weights as training does."""
+    save_file(network.state_dict(), path, metadata={"exdiff": json.dumps(about)})
+    return path
+
+
+def save_separator(path: Path, seed: int = 0, config: ResUNetConfig = EXTRACT) -> Path:
+    torch.manual_seed(seed)
+    return save_trained(Separator(config), path, model="extract", config=asdict(config))
+
+
+def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE) -> Path:
+    """Nothing is at rest: an untrained network would give Extract's estimate back and not see the latents."""
+    torch.manual_seed(seed)
+    network = ScoreNet(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            # Attention has little to say among so few channels, unless it says it loudly.
+            parameter.add_(torch.randn_like(parameter) * (1.0 if "output" in name else 0.05))
+    return save_trained(network, path, model="diffuse", config=asdict(config), sampler=asdict(SAMPLER))
+
+
+def make_bundle(folder: Path, seed: int = 0) -> Path:
+    """Write a whole bundle below ``folder``; returns its own folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    extract = save_separator(folder / "extract-trained.safetensors", seed)
+    diffuse = save_score_net(folder / "diffuse-trained.safetensors", seed)
+    write_bundle(folder / "tiny", extract, diffuse)
+    return folder / "tiny"
+
+
+def short_settings(bundle: Bundle, **changes: Any) -> Settings:
+    """Segments of a second, so that short recordings have several; ``steps``, ``kind`` and so on go to the sampler."""
+    of_sampler = {name: changes.pop(name) for name in asdict(bundle.sampler) if name in changes}
+    settings = Settings(sampler=replace(bundle.sampler, **of_sampler), segment=SEGMENT, overlap=OVERLAP)
+    return replace(settings, **changes)

@@ -1,0 +1,476 @@
+"""The command line: its exit codes, one line an error, results on stdout and nothing else there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from bundles import save_separator, save_trained
+from recordings import DATA, cut_off, samples_of, store
+from torch import nn
+from typer.testing import CliRunner
+
+from exdiff_cli import __version__, cli
+from exdiff_cli import evaluate as evaluation
+from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
+from exdiff_cli.bundle import load_bundle
+from exdiff_cli.errors import UsageError
+from exdiff_cli.lock import locked
+from exdiff_cli.quality import Dnsmos, DnsmosScore
+from exdiff_cli.report.sidecar import QualityReport
+from exdiff_cli.training.run import parse_time
+
+NOBODY = 65534
+
+
+@dataclass(frozen=True)
+class Called:
+    """How a call of the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+Exdiff = Callable[..., Called]
+
+
+@pytest.fixture
+def exdiff(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Exdiff:
+    """Call the command in this process, DNSMOS aside, and never see a traceback."""
+
+    def score(model: Dnsmos, windows: Sequence[Any]) -> list[DnsmosScore]:
+        return [DnsmosScore(3.0, 3.0, 3.0) for _ in windows]
+
+    monkeypatch.setattr(Dnsmos, "score", score)
+    monkeypatch.setattr(evaluation, "dnsmos_reference", lambda audio: DnsmosScore(3.0, 3.0, 3.0))
+
+    def call(*arguments: object) -> Called:
+        monkeypatch.setattr(sys, "argv", ["exdiff", *map(str, arguments)])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        assert isinstance(code, int)
+        called = Called(code, *capfd.readouterr())
+        assert "Traceback" not in called.out + called.err
+        return called
+
+    return call
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    for number in range(2):
+        store(tmp_path / "calls" / f"{number}.wav", 1.0 + number)
+    return tmp_path / "calls"
+
+
+@pytest.fixture
+def options(bundle_folder: Path) -> tuple[object, ...]:
+    return ("--bundle", bundle_folder, "--device", "cpu")
+
+
+# --- enhance: all is well -----------------------------------------------------------------------------------
+
+
+def test_enhance_beside_the_input(exdiff: Exdiff, calls: Path, options: tuple[object, ...]) -> None:
+    called = exdiff("enhance", calls, *options)
+    assert (called.code, called.err) == (0, "")
+    assert "0.wav" in called.out
+    assert "2 done" in called.out
+    for name in ("0.wav", "1.wav"):
+        assert probe(calls.with_name("calls-enhanced") / name).frames == probe(calls / name).frames
+    again = exdiff("enhance", calls, *options)
+    assert (again.code, again.err) == (0, "")
+    assert "2 were done before" in again.out
+
+
+def test_enhance_as_json(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    (calls / "bad.wav").touch()
+    called = exdiff("enhance", calls, "-o", tmp_path / "out", *options, "--json", "--steps", 1, "--seed", 7)
+    assert called.code == 3
+    run = json.loads(called.out)
+    assert (run["done"], run["failed"], run["skipped"], run["exit_code"]) == (2, 1, 0, 3)
+    states = {Path(recording["source"]).name: recording["state"] for recording in run["recordings"]}
+    assert states == {"0.wav": "done", "1.wav": "done", "bad.wav": "failed"}
+    reports = [recording["report"] for recording in run["recordings"] if recording["report"]]
+    assert [(report["seed"], report["settings"]["sampler"]["steps"]) for report in reports] == [(7, 1)] * 2
+    assert called.complaint == f"failed: {calls / 'bad.wav'}: is empty (zero bytes); record or copy it again"
+
+
+def test_quiet_prints_failures_only(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    assert exdiff("enhance", calls, "-o", tmp_path / "out", *options, "-q") == Called(0, "", "")
+    (calls / "bad.wav").touch()
+    called = exdiff("enhance", calls, "-o", tmp_path / "out", *options, "--quiet")
+    assert (called.code, called.out) == (3, "")
+    assert called.complaint.startswith("failed: ")
+
+
+def test_options_reach_the_settings(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    results = {}
+    for name, given in {"a": (), "b": ("--no-latents",), "c": ("--steps", 0), "d": ("--batch", 1)}.items():
+        assert exdiff("enhance", calls / "1.wav", "-o", tmp_path / name, *options, *given).code == 0
+        results[name] = samples_of(tmp_path / name / "1.wav")
+    assert abs(results["a"] - results["b"]).max() > 1e-4
+    assert abs(results["a"] - results["c"]).max() > 1e-3
+    assert abs(results["a"] - results["d"]).max() < 1e-4
+
+
+def test_threads_reach_torch(exdiff: Exdiff, calls: Path, options: tuple[object, ...]) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert exdiff("enhance", calls / "0.wav", *options, "--threads", 3).code == 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- enhance: what is wrong with the call -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("enhance", "--no-such-option", "x"),
+        ("enhance",),
+        ("enhance", "x", "--batch", "0"),
+        ("enhance", "x", "--steps", "some"),
+        ("no-such-command",),
+    ],
+)
+def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple[str, ...]) -> None:
+    called = exdiff(*arguments)
+    assert (called.code, called.out) == (2, "")
+    assert "Usage: " in called.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("enhance", "CALLS", "--bundle", "absent"), "no model bundle 'absent'"),
+        (("enhance", "CALLS", "--bundle", "CALLS"), "no model bundle"),
+        (("enhance", "CALLS", "BUNDLE", "--steps", "-1"), "--steps -1"),
+        (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),
+        (("enhance", "CALLS/gone.wav", "BUNDLE"), "gone.wav: does not exist"),
+        (("enhance", "CALLS/0.wav", "CALLS/1.wav", "BUNDLE"), "name it with -o"),
+        (("enhance", "CALLS", "-o", "CALLS", "BUNDLE"), "both input and output"),
+        (("enhance", "CALLS", "-o", "CALLS/0.wav", "BUNDLE"), "must be a folder"),
+        (("evaluate", "CALLS", "CALLS/gone", "BUNDLE"), "no such folder"),
+        (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "0"), "--steps 0"),
+        (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,x"), "--steps 1,x"),
+        (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,"), "--steps 1,"),
+        (("bench", "--bundle", "absent"), "no model bundle"),
+        (("picture", "CALLS/0.wav", "CALLS/1.wav", "-o", "CALLS/a.xyz"), "a.xyz: cannot be written"),
+        (("bundle", "--extract", "CALLS/0.wav", "--diffuse", "CALLS/0.wav", "--out", "CALLS/b"), "trained weights"),
+        (("train", "extract", "--data", "CALLS", "--out", "CALLS/run"), "noise: no such folder"),
+        (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--max-time", "soon"), "--max-time soon"),
+        (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--device", "cuda:x"), "--device cuda:x"),
+        (("train", "diffuse", "--data", "CALLS", "--out", "CALLS/run", "--extract", "CALLS/0.wav"), "trained weights"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_two(
+    exdiff: Exdiff, calls: Path, bundle_folder: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    filled: list[str] = []
+    for argument in arguments:
+        filled += ["--bundle", str(bundle_folder)] if argument == "BUNDLE" else [argument.replace("CALLS", str(calls))]
+    called = exdiff(*filled)
+    assert (called.code, called.out) == (2, "")
+    assert called.complaint.startswith("exdiff: ")
+    assert words in called.complaint
+    assert sorted(path.name for path in calls.iterdir()) == ["0.wav", "1.wav"]
+
+
+def test_a_missing_gpu_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.choose_device("auto") == cli.choose_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="--device cuda"):
+        cli.choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert cli.choose_device("auto") == "cuda"
+    assert cli.choose_device("cuda:1") == "cuda:1"
+    with pytest.raises(UsageError, match="--device cudax"):
+        cli.choose_device("cudax")
+
+
+def test_training_data_that_cannot_be_decoded_is_one_line(exdiff: Exdiff, data_dir: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(data_dir, tmp_path / "data"))
+    (data / "noise" / "bad.wav").write_text("no audio")
+    called = exdiff("train", "extract", "--data", data, "--out", tmp_path / "run")
+    assert called.code == 2
+    assert "bad.wav: cannot be decoded" in called.complaint
+
+
+def test_weights_of_another_network_are_one_line(exdiff: Exdiff, data_dir: Path, tmp_path: Path) -> None:
+    other = save_trained(nn.Linear(2, 2), tmp_path / "x.safetensors", model="extract", config={"hidden": 4})
+    for given in (other, save_trained(nn.Linear(2, 2), tmp_path / "y.safetensors", model="extract")):
+        called = exdiff("train", "diffuse", "--data", data_dir, "--out", tmp_path / "run", "--extract", given)
+        assert called.code == 2
+        assert f"{given}: does not fit" in called.complaint
+
+
+# --- enhance: the other exit codes --------------------------------------------------------------------------
+
+
+def test_no_input_is_four(exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "notes.txt").touch()
+    called = exdiff("enhance", tmp_path / "calls", *options)
+    assert (called.code, called.out) == (4, "")
+    assert "no recordings found" in called.complaint
+    assert not (tmp_path / "calls-enhanced").exists()
+
+
+def test_a_held_folder_is_seventy_five(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    with locked(tmp_path / "out"):
+        called = exdiff("enhance", calls, "-o", tmp_path / "out", *options)
+    assert (called.code, called.out) == (75, "")
+    assert "another run" in called.complaint
+
+
+def test_what_nobody_foresaw_is_one(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(cli, "enhance_all", fail)
+    called = exdiff("enhance", calls, *options)
+    assert (called.code, called.out) == (1, "")
+    assert called.complaint.endswith(r"internal error: RuntimeError: first line\nsecond line; please report it")
+
+
+def test_an_interrupt_is_one_line(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "enhance_all", fail)
+    called = exdiff("enhance", calls, *options)
+    assert (called.code, called.out) == (130, "")
+    assert "the same command goes on" in called.complaint
+
+
+def test_a_newline_in_a_name_stays_on_its_line(exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path) -> None:
+    name = "two\nlines \x1b[31m" + os.fsdecode(b"\xe4") + ".wav"
+    store(tmp_path / "in" / "plain.wav", 1.0).rename(tmp_path / "in" / name)
+    (tmp_path / "in" / f"bad {name}").touch()
+    called = exdiff("enhance", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert called.code == 3
+    assert r"bad two\nlines \x1b[31m\xe4.wav: is empty" in called.complaint
+    assert "\x1b" not in called.out
+    assert (tmp_path / "out" / name).exists()
+    again = exdiff("enhance", tmp_path / "in", "-o", tmp_path / "out", *options, "--json")
+    assert {Path(recording["source"]).name for recording in json.loads(again.out)["recordings"]} == {
+        name,
+        f"bad {name}",
+    }
+
+
+# --- the other commands -------------------------------------------------------------------------------------
+
+
+def test_version_and_help() -> None:
+    runner = CliRunner()
+    version = runner.invoke(cli.app, ["--version"])
+    assert (version.exit_code, version.output) == (0, f"exdiff {__version__}\n")
+    for command in ([], ["train"], ["enhance"], ["evaluate"], ["bundle"], ["picture"], ["bench"]):
+        shown = runner.invoke(cli.app, [*command, "--help"])
+        assert shown.exit_code == 0
+        assert "Usage" in shown.output
+
+
+@pytest.mark.eval
+def test_evaluate_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path) -> None:
+    for kind in ("noisy", "clean"):
+        (tmp_path / kind).mkdir()
+        shutil.copy(DATA / f"{kind}.wav", tmp_path / kind / "a.wav")
+    given = ("evaluate", tmp_path / "noisy", tmp_path / "clean", *options, "--steps", "1,2")
+    called = exdiff(*given, "--json")
+    assert (called.code, called.err) == (0, "")
+    found = json.loads(called.out)
+    assert found["pairs"] == 1
+    assert [(row["system"], row["steps"]) for row in found["systems"]][-2:] == [
+        ("diffuse, latents dropped", 2),
+        ("ex-diff", 2),
+    ]
+    assert all({"pesq", "estoi", "si_sdr", "sig", "bak", "ovrl"} <= set(row) for row in found["systems"])
+    table = exdiff(*given)
+    assert (table.code, table.err) == (0, "")
+    assert "ex-diff" in table.out
+
+
+def test_bundle_makes_what_enhance_takes(exdiff: Exdiff, bundle_folder: Path, calls: Path, tmp_path: Path) -> None:
+    extract = save_separator(tmp_path / "extract.safetensors", seed=4)
+    diffuse = bundle_folder / "diffuse.safetensors"
+    called = exdiff("bundle", "--extract", extract, "--diffuse", diffuse, "--out", tmp_path / "made")
+    assert called == Called(0, f"{tmp_path / 'made'}\n", "")
+    assert load_bundle(str(tmp_path / "made")).name == "made"
+    assert exdiff("enhance", calls / "0.wav", "--bundle", tmp_path / "made").code == 0
+    swapped = exdiff("bundle", "--extract", diffuse, "--diffuse", extract, "--out", tmp_path / "swapped")
+    assert swapped.code == 2
+    assert "give those of extract" in swapped.complaint
+
+
+def test_picture_names_what_it_made(exdiff: Exdiff, tmp_path: Path) -> None:
+    called = exdiff("picture", DATA / "noisy.wav", DATA / "clean.wav", "-o", tmp_path / "a.png")
+    assert called == Called(0, f"{tmp_path / 'a.png'}\n", "")
+    assert (tmp_path / "a.png").stat().st_size > 20_000
+    missing = exdiff("picture", DATA / "noisy.wav", tmp_path / "gone.wav")
+    assert missing.code == 3
+    assert "gone.wav: does not exist" in missing.complaint
+
+
+def test_bench_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, ...]) -> None:
+    called = exdiff("bench", *options, "--seconds", 1, "--steps", 1, "--json")
+    assert (called.code, called.err) == (0, "")
+    assert json.loads(called.out)["steps"] == 1
+    table = exdiff("bench", *options, "--seconds", 1)
+    assert (table.code, table.err) == (0, "")
+    assert "real time factor" in table.out
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90m", 5400), ("2h", 7200), ("30s", 30), ("45", 45), ("1.5h", 5400), (" 5m ", 300)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "0h", "-5m", "5 m", "5d", "1h30m", "1e3", ".5h", "nan", "5M"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-time"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize(("text", "counts"), [("4", [4]), ("1,2,4", [1, 2, 4]), (" 1, 2", [1, 2])])
+def test_steps(text: str, counts: list[int]) -> None:
+    assert cli.parse_steps(text) == counts
+
+
+# --- real processes -----------------------------------------------------------------------------------------
+
+MAIN = "from exdiff_cli.cli import main; main()"
+
+
+def process(script: str, *arguments: object, cwd: Path | None = None) -> Called:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    assert "Traceback" not in ended.stdout + ended.stderr
+    return Called(ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_a_process_leaves_stderr_empty_and_stdout_clean(
+    calls: Path, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    called = process(MAIN, "enhance", calls / "0.wav", "-o", tmp_path / "out", *options, "--json")
+    assert (called.code, called.err) == (0, "")
+    (recording,) = json.loads(called.out)["recordings"]
+    report = QualityReport.model_validate(recording["report"])
+    assert report.before.dnsmos is not None
+    assert report.after.dnsmos is not None
+
+
+INTERRUPTED = """
+import os, signal
+from exdiff_cli.enhancer import Enhancer
+from exdiff_cli.quality import Dnsmos
+enhance, batches = Enhancer.__call__, []
+
+def interrupt_in_the_middle(self, pieces):
+    batches.append(pieces)
+    if len(batches) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+    return enhance(self, pieces)
+
+Enhancer.__call__ = interrupt_in_the_middle
+Dnsmos.score = lambda self, windows: []
+from exdiff_cli.cli import main
+main()
+"""
+
+
+def test_an_interrupted_process_leaves_nothing_half_done(
+    exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    store(tmp_path / "in" / "long.wav", 40.0, rate=8_000)
+    given = ("enhance", tmp_path / "in", "-o", tmp_path / "out", *options, "--batch", 1, "--steps", 1)
+    called = process(INTERRUPTED, *given)
+    assert (called.code, called.out) == (130, "")
+    assert "the same command goes on" in called.complaint
+    assert not list((tmp_path / "out").rglob(TEMPORARY_GLOB))
+    assert not (tmp_path / "out" / "long.wav").exists()
+    assert exdiff(*given).code == 0
+    assert (tmp_path / "out" / "long.wav").exists()
+
+
+# Root may read every recording and nobody no interpreter: so it changes once all modules are loaded.
+AS_NOBODY = f"""
+import os, sys
+from exdiff_cli.cli import main
+from exdiff_cli.quality import Dnsmos
+Dnsmos.score = lambda self, windows: []
+warm_up, *given = sys.argv[1:]
+sys.argv = ["exdiff", "enhance", warm_up, *given[1:], "-q"]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
+sys.argv = ["exdiff", "enhance", *given, "-o", "out", "--json"]
+main()
+"""
+
+
+def test_every_kind_of_bad_file_in_one_folder(bundle_folder: Path) -> None:
+    # Not below tmp_path, whose parents are closed to other users.
+    with TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        bundle = shutil.copytree(bundle_folder, root / "bundle")
+        good = [store(root / "in" / name, 1.0) for name in ("a.wav", "m.flac", "z.wav")]
+        (root / "in" / "empty.wav").touch()
+        (root / "in" / "text.wav").write_text("minutes of the meeting\n" * 99)
+        cut_off(store(root / "in" / "cut.flac", 5.0), 0.5)
+        (root / "in" / "folder.wav").mkdir()
+        store(root / "in" / "closed.wav").chmod(0)
+        bad = {"empty.wav", "text.wav", "cut.flac", "folder.wav", "closed.wav"}
+        (root / "out").mkdir()
+        for path in (root, *root.rglob("*")):
+            if path.name != "closed.wav":
+                path.chmod(0o777)
+        warm_up = store(root / "warm.wav", 1.0)
+        called = process(AS_NOBODY, warm_up, root / "in", "--bundle", bundle, "--steps", 0, cwd=root)
+        assert called.code == 3
+        run = json.loads(called.out)
+        states = {Path(recording["source"]).name: recording["state"] for recording in run["recordings"]}
+        assert states == dict.fromkeys((path.name for path in good), "done") | dict.fromkeys(bad, "failed")
+        lines = called.err.splitlines()
+        assert all(line.startswith(f"failed: {root / 'in'}/") for line in lines)
+        assert {Path(line.split(": ")[1]).name for line in lines} == bad
+        assert len(lines) == len(bad)
+        assert any("closed.wav: reading it is not permitted" in line for line in lines)
+        assert not list((root / "out").rglob(TEMPORARY_GLOB))
+        (root / "in" / "closed.wav").chmod(0o600)

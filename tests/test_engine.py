@@ -1,0 +1,674 @@
+"""The run: what goes in comes out once, whole and in its own format, whatever happens on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from bundles import make_bundle, short_settings
+from recordings import cut_off, samples_of, store
+
+from exdiff_cli import engine
+from exdiff_cli.audio.io import TEMPORARY_GLOB, AtomicWriter, probe
+from exdiff_cli.bundle import Bundle, load_bundle
+from exdiff_cli.discover import STATE_FOLDER
+from exdiff_cli.engine import Listener, Outcome, RunResult, enhance_all, prefetch
+from exdiff_cli.enhancer import Enhancer
+from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, RecordingError, UsageError
+from exdiff_cli.lock import locked
+from exdiff_cli.manifest import Manifest, State
+from exdiff_cli.quality import DnsmosScore
+from exdiff_cli.report import build
+from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
+from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.stream import STAGES, RecordingStream
+
+TREE: dict[str, dict[str, Any]] = {
+    "phone.wav": {"rate": 8_000},
+    "site/a/long.wav": {"seconds": 12.0},
+    "site/a/short.wav": {"seconds": 0.3},
+    "site/b/disc.wav": {"rate": 44_100, "channels": 2},
+    "site/b/studio.flac": {"rate": 48_000, "subtype": "PCM_24"},
+    "telephone.wav": {"rate": 8_000, "seconds": 0.7, "subtype": "ULAW"},
+    "web.opus": {"rate": 48_000, "seconds": 1.0, "container": "OGG", "subtype": "OPUS"},
+}
+EXACT = [name for name in TREE if name not in ("telephone.wav", "web.opus")]
+"""Whose formats do not make a step of the last bit of a sample."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_scores() -> Iterator[None]:
+    """The network behind DNSMOS takes longer than all the rest; tests/test_build.py runs it."""
+
+    class Quick:
+        def score(self, windows: list[Any]) -> list[DnsmosScore]:
+            return [DnsmosScore(3.0, 3.0, 3.0) for _ in windows]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "Dnsmos", Quick)
+        yield
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One recording of each kind. Tests must leave it as it is."""
+    root = tmp_path_factory.mktemp("tree") / "in"
+    for number, (name, kind) in enumerate(TREE.items()):
+        path = store(root / name, **kind)
+        os.utime(path, ns=(10**18, 10**18 + number * 10**12))
+    return root
+
+
+@dataclass(frozen=True)
+class Run:
+    """A bundle and settings, ready to be run."""
+
+    bundle: Bundle
+    settings: Settings
+
+    def __call__(self, paths: Path | list[Path], out: Path, batch: int = 4, **settings: Any) -> RunResult:
+        chosen = short_settings(self.bundle, **settings) if settings else self.settings
+        given = [paths] if isinstance(paths, Path) else paths
+        return enhance_all(given, out, self.bundle, chosen, Resources(batch=batch))
+
+
+@pytest.fixture(scope="module")
+def run(bundle: Bundle) -> Run:
+    return Run(bundle, short_settings(bundle))
+
+
+@pytest.fixture(scope="module")
+def baseline(tree: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """The tree, enhanced without any trouble. Tests must leave it as it is."""
+    return run(tree, tmp_path_factory.mktemp("baseline") / "out")
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    """Three short recordings that a test may damage."""
+    for number in range(3):
+        store(tmp_path / "calls" / f"{number}.wav", 1.5 + number)
+    return tmp_path / "calls"
+
+
+def leftovers(out: Path) -> list[Path]:
+    return list(out.rglob(TEMPORARY_GLOB))
+
+
+def states(out: Path) -> dict[str, State]:
+    with Manifest.open(out, read_only=True) as manifest:
+        return {row.relative.as_posix(): row.state for row in manifest.rows()}
+
+
+def assert_same(first: Path, second: Path) -> None:
+    np.testing.assert_allclose(samples_of(first), samples_of(second), rtol=0, atol=1e-4)
+
+
+def report_of(result: RunResult, name: str) -> QualityReport:
+    (found,) = (outcome.report for outcome in result.done if outcome.job.relative.as_posix() == name)
+    assert found is not None
+    return found
+
+
+def errors_of(result: RunResult) -> dict[str, str]:
+    """Failures by source name, one each, each one line."""
+    assert len({outcome.job for outcome in result.outcomes}) == len(result.outcomes)
+    errors = {outcome.job.source.name: str(outcome.error) for outcome in result.failed}
+    assert not any("\n" in error for error in errors.values())
+    return errors
+
+
+# --- what comes out -----------------------------------------------------------------------------------------
+
+
+def test_all_is_done_and_nothing_else_lies_there(baseline: RunResult) -> None:
+    assert baseline.exit_code is ExitCode.OK
+    assert {outcome.job.relative.as_posix() for outcome in baseline.done} == set(TREE)
+    files = {path.relative_to(baseline.output).as_posix() for path in baseline.output.rglob("*") if path.is_file()}
+    expected = {*TREE, *(f"{name}.quality.json" for name in TREE)}
+    assert {name for name in files if not name.startswith(STATE_FOLDER)} == expected
+    assert set(states(baseline.output).values()) == {State.DONE}
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_format_length_and_time_are_kept(baseline: RunResult, tree: Path, name: str) -> None:
+    before, after = probe(tree / name), probe(baseline.output / name)
+    for what in ("sample_rate", "channels", "frames", "container", "subtype", "endian", "modified_ns"):
+        assert getattr(after, what) == getattr(before, what), what
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_the_sound_is_another(baseline: RunResult, tree: Path, name: str) -> None:
+    before, after = samples_of(tree / name), samples_of(baseline.output / name)
+    assert np.abs(after - before).max() > 0.01
+    assert np.abs(after).max() > 0.01
+
+
+def test_originals_are_untouched(run: Run, tree: Path, tmp_path: Path) -> None:
+    def state() -> dict[Path, tuple[bytes, int, int]]:
+        found = (path for path in tree.rglob("*") if path.is_file())
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in found}
+
+    before = state()
+    run([tree / "phone.wav", tree / "site/b/studio.flac"], tmp_path / "out")
+    assert state() == before
+
+
+def test_the_report_tells_the_truth(baseline: RunResult, tree: Path, run: Run) -> None:
+    for name in TREE:
+        report = read_sidecar(sidecar_path(baseline.output / name))
+        assert report == report_of(baseline, name)
+        assert report.input.sha256 == sha256((tree / name).read_bytes()).hexdigest()
+        assert report.output.sha256 == sha256((baseline.output / name).read_bytes()).hexdigest()
+        assert report.output.bytes == (baseline.output / name).stat().st_size
+        assert report.settings_key == run.settings.cache_key()
+        assert report.weights_sha256 == run.bundle.weights_sha256
+        assert set(report.seconds) == set(STAGES)
+        assert report.real_time_factor > 0
+        assert report.before.dnsmos is not None
+        assert report.after.dnsmos is not None
+        for measures in (report.before, report.after):
+            assert measures.loudness_lufs is not None or name.endswith("short.wav")
+            assert -120 < measures.noise_floor_dbfs < measures.peak_dbfs < 10
+
+
+def test_the_manifest_is_exported(baseline: RunResult) -> None:
+    lines = (baseline.output / STATE_FOLDER / "manifest.jsonl").read_text().splitlines()
+    rows = {row["relative"]: row for row in map(json.loads, lines)}
+    assert set(rows) == set(TREE)
+    for name, row in rows.items():
+        assert row["state"] == "done"
+        assert row["output_sha256"] == sha256((baseline.output / name).read_bytes()).hexdigest()
+
+
+def test_silence_stays_silence(run: Run, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(30_000), 16_000)
+    result = run(tmp_path / "a.wav", tmp_path / "out")
+    assert not samples_of(tmp_path / "out" / "a.wav").any()
+    assert report_of(result, "a.wav").after.dnsmos is None
+
+
+def test_the_listener_hears_all(run: Run, calls: Path, tmp_path: Path) -> None:
+    planned: list[tuple[int, int]] = []
+    seconds: list[float] = []
+    ended: list[Outcome] = []
+    listener = Listener(lambda *counts: planned.append(counts), seconds.append, ended.append)
+    enhance_all([calls], tmp_path / "out", run.bundle, run.settings, Resources(), listener)
+    assert planned == [(3, 3)]
+    assert sum(seconds) == pytest.approx(1.5 + 2.5 + 3.5)
+    assert sorted(outcome.job.source.name for outcome in ended) == ["0.wav", "1.wav", "2.wav"]
+
+
+# --- a result depends on its file, the settings and the weights alone ---------------------------------------
+
+
+@pytest.mark.parametrize("name", ["phone.wav", "site/b/disc.wav", "site/b/studio.flac"])
+def test_alone_as_among_others(baseline: RunResult, tree: Path, run: Run, tmp_path: Path, name: str) -> None:
+    run(tree / name, tmp_path / "out", batch=1)
+    assert_same(tmp_path / "out" / Path(name).name, baseline.output / name)
+
+
+def test_in_a_large_batch(baseline: RunResult, tree: Path, run: Run, tmp_path: Path) -> None:
+    run(tree, tmp_path / "out", batch=16)
+    for name in EXACT:
+        assert_same(tmp_path / "out" / name, baseline.output / name)
+
+
+def test_the_order_does_not_matter(
+    baseline: RunResult, tree: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original: Callable[..., Any] = engine._Run.plan
+    monkeypatch.setattr(engine._Run, "plan", lambda run, jobs: original(run, jobs)[::-1])
+    names = ["phone.wav", "site/a/short.wav", "site/b/disc.wav"]
+    result = run([tree / name for name in names], tmp_path / "out")
+    assert len(result.done) == 3
+    for name in names:
+        assert_same(tmp_path / "out" / Path(name).name, baseline.output / name)
+
+
+def test_equal_content_gives_equal_results(run: Run, tmp_path: Path) -> None:
+    store(tmp_path / "in" / "a.wav", 1.5)
+    store(tmp_path / "in" / "z.wav", 2.5)
+    shutil.copyfile(tmp_path / "in" / "a.wav", tmp_path / "in" / "copy.wav")
+    run(tmp_path / "in", tmp_path / "out", batch=3)
+    assert_same(tmp_path / "out" / "a.wav", tmp_path / "out" / "copy.wav")
+
+
+# --- what is done is left alone -----------------------------------------------------------------------------
+
+
+def test_a_second_run_skips_all(run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(calls, tmp_path / "out")
+    before = {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")}
+    monkeypatch.setattr(Enhancer, "__call__", None)
+    result = run(calls, tmp_path / "out")
+    assert (len(result.skipped), len(result.outcomes), result.exit_code) == (3, 3, ExitCode.OK)
+    assert {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")} == before
+
+
+def test_another_setting_redoes_all(run: Run, calls: Path, tmp_path: Path) -> None:
+    first = run(calls, tmp_path / "out")
+    second = run(calls, tmp_path / "out", seed=1, kind="sde")
+    assert len(second.done) == 3
+    assert report_of(second, "0.wav").output.sha256 != report_of(first, "0.wav").output.sha256
+    assert read_sidecar(sidecar_path(tmp_path / "out" / "0.wav")).seed == 1
+
+
+def test_other_weights_redo_all(run: Run, calls: Path, tmp_path: Path) -> None:
+    run(calls, tmp_path / "out")
+    other = Run(load_bundle(str(make_bundle(tmp_path / "b", seed=3))), run.settings)
+    assert len(other(calls, tmp_path / "out").done) == 3
+
+
+def test_only_what_was_tampered_with_is_redone(run: Run, calls: Path, tmp_path: Path) -> None:
+    run(calls, tmp_path / "out")
+    tampered, gone = tmp_path / "out" / "0.wav", tmp_path / "out" / "1.wav"
+    intact = tampered.read_bytes()
+    tampered.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    gone.unlink()
+    result = run(calls, tmp_path / "out")
+    assert {outcome.job.source.name for outcome in result.done} == {"0.wav", "1.wav"}
+    assert len(result.skipped) == 1
+    assert tampered.read_bytes() == intact
+
+
+def test_only_a_changed_original_is_redone(run: Run, calls: Path, tmp_path: Path) -> None:
+    run(calls, tmp_path / "out")
+    store(calls / "1.wav", 0.8)
+    result = run(calls, tmp_path / "out")
+    assert [outcome.job.source.name for outcome in result.done] == ["1.wav"]
+    assert probe(tmp_path / "out" / "1.wav").frames == 12_800
+
+
+# --- a bad file fails alone ---------------------------------------------------------------------------------
+
+BAD: dict[str, Callable[[Path], object]] = {
+    "empty.wav": lambda path: path.touch(),
+    "text.wav": lambda path: path.write_text("minutes of the meeting\n" * 99),
+    "cut.flac": lambda path: cut_off(store(path, 25.0), 0.8),
+    "header.wav": lambda path: path.write_bytes(b"RIFF\x04\x00\x00\x00WAVE"),
+    "folder.wav": lambda path: path.mkdir(),
+    "dangling.wav": lambda path: path.symlink_to("nowhere"),
+}
+
+
+def test_bad_files_are_named_and_the_others_finish(run: Run, calls: Path, tmp_path: Path) -> None:
+    for name, make in BAD.items():
+        make(calls / name)
+    out = tmp_path / "out"
+    result = run(calls, out)
+    assert result.exit_code is ExitCode.SOME_FAILED
+    assert {outcome.job.source.name for outcome in result.done} == {"0.wav", "1.wav", "2.wav"}
+    errors = errors_of(result)
+    assert set(errors) == set(BAD)
+    assert all(error.startswith(f"{calls / name}: ") for name, error in errors.items())
+    assert not leftovers(out)
+    assert not any((out / name).exists() for name in BAD)
+    assert states(out) == dict.fromkeys(("0.wav", "1.wav", "2.wav"), State.DONE) | dict.fromkeys(BAD, State.FAILED)
+
+
+def test_a_bad_file_is_tried_again_and_the_others_are_not(run: Run, calls: Path, tmp_path: Path) -> None:
+    (calls / "bad.wav").touch()
+    run(calls, tmp_path / "out")
+    store(calls / "bad.wav", 1.0)
+    result = run(calls, tmp_path / "out")
+    assert [outcome.job.source.name for outcome in result.done] == ["bad.wav"]
+    assert (len(result.skipped), result.exit_code) == (3, ExitCode.OK)
+
+
+def test_damage_in_the_middle_leaves_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cut_off(store(tmp_path / "in" / "a.flac", 25.0), 0.8)
+    written: list[int] = []
+    original: Callable[..., None] = AtomicWriter.write
+
+    def write(writer: AtomicWriter, samples: Any) -> None:
+        original(writer, samples)
+        written.append(samples.shape[-1])
+
+    monkeypatch.setattr(AtomicWriter, "write", write)
+    result = run(path, tmp_path / "out", batch=2)
+    assert set(errors_of(result)) == {"a.flac"}
+    assert written  # it had begun
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [STATE_FOLDER]
+
+
+def refuse_to_write(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    original: Callable[..., None] = AtomicWriter.write
+
+    def write(writer: AtomicWriter, samples: Any) -> None:
+        if writer.target.name == name:
+            raise error
+        original(writer, samples)
+
+    monkeypatch.setattr(AtomicWriter, "write", write)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (RecordingError(Path("x"), "cannot be written", "check free space"), "cannot be written; check free space"),
+        (ValueError("unforeseen"), "internal error: ValueError: unforeseen"),
+    ],
+)
+def test_what_cannot_be_written_fails_alone(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    refuse_to_write(monkeypatch, "1.wav", error)
+    result = run(calls, tmp_path / "out")
+    assert {outcome.job.source.name for outcome in result.done} == {"0.wav", "2.wav"}
+    assert words in errors_of(result)["1.wav"]
+    assert states(tmp_path / "out")["1.wav"] is State.FAILED
+    assert not leftovers(tmp_path / "out")
+    assert not (tmp_path / "out" / "1.wav").exists()
+
+
+def test_what_failed_is_not_enhanced_to_its_end(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(tmp_path / "a.wav", 60.0, rate=8_000)
+    enhanced: list[int] = []
+    original: Callable[..., Any] = Enhancer.__call__
+
+    def count(enhancer: Enhancer, pieces: Any) -> Any:
+        enhanced.append(len(pieces))
+        return original(enhancer, pieces)
+
+    monkeypatch.setattr(Enhancer, "__call__", count)
+    refuse_to_write(monkeypatch, "a.wav", OSError(errno.ENOSPC, "No space left on device"))
+    assert len(errors_of(run(tmp_path / "a.wav", tmp_path / "out", batch=2))) == 1
+    assert enhanced == [2]  # of 67 pieces
+
+
+def test_a_file_that_fails_on_both_sides_fails_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(store(tmp_path / "in" / "a.flac", 25.0), 0.8)
+    refuse_to_write(monkeypatch, "a.flac", OSError(errno.EIO, "Input/output error"))
+    result = run(tmp_path / "in", tmp_path / "out", batch=1)
+    assert len(result.outcomes) == 1
+    assert "Input/output error" in errors_of(result)["a.flac"]
+
+
+def test_running_out_of_memory_on_one_file_fails_that_file(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original: Callable[..., Any] = RecordingStream.pieces
+
+    def pieces(stream: RecordingStream) -> Iterator[Any]:
+        if stream.job.source.name == "1.wav":
+            raise MemoryError("no room for this header's promise")
+        yield from original(stream)
+
+    monkeypatch.setattr(RecordingStream, "pieces", pieces)
+    result = run(calls, tmp_path / "out")
+    assert len(result.done) == 2
+    assert "internal error: MemoryError" in errors_of(result)["1.wav"]
+
+
+def test_a_report_that_cannot_be_made_fails_its_file(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def make(stream: RecordingStream, *rest: Any) -> QualityReport:
+        if stream.job.source.name == "1.wav":
+            raise ValueError("loudness is not finite")
+        return build.build_report(stream, *rest)
+
+    monkeypatch.setattr(engine, "build_report", make)
+    result = run(calls, tmp_path / "out")
+    assert len(result.done) == 2
+    assert "loudness is not finite" in errors_of(result)["1.wav"]
+    assert states(tmp_path / "out")["1.wav"] is State.FAILED
+
+
+def test_two_results_of_one_name_never_overwrite_each_other(run: Run, tmp_path: Path) -> None:
+    store(tmp_path / "in" / "a.wav.wav", 1.0)
+    raw = store(tmp_path / "in" / "raw", 1.5, rate=8_000, subtype="GSM610", container="RAW")
+    raw.rename(tmp_path / "in" / "a.gsm")
+    store(tmp_path / "in" / "a.gsm.wav", 1.0)
+    first = run(tmp_path / "in", tmp_path / "out")
+    content = (tmp_path / "out" / "a.gsm.wav").read_bytes()
+    second = run(tmp_path / "in", tmp_path / "out")
+    for result in (first, second):
+        assert "named like that of a.gsm.wav" in errors_of(result)["a.gsm"]
+    assert len(second.skipped) == 2
+    assert (tmp_path / "out" / "a.gsm.wav").read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (calls / "closed").mkdir()
+    original: Callable[..., Any] = os.scandir
+
+    def scan(folder: Any) -> Any:
+        if Path(folder).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    result = run(calls, tmp_path / "out")
+    assert len(result.done) == 3
+    assert len(result.problems) == 1
+    assert result.exit_code is ExitCode.SOME_FAILED
+
+
+# --- what stops a whole run ---------------------------------------------------------------------------------
+
+
+def test_nothing_to_do(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(NoInputError):
+        run(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_held_folder_is_refused(run: Run, calls: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "out"), pytest.raises(LockedError):
+        run(calls, tmp_path / "out")
+    assert len(run(calls, tmp_path / "out").done) == 3
+
+
+@pytest.mark.parametrize("method", ["start", "fail", "finish"])
+def test_a_manifest_that_cannot_be_written_stops_the_run(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise ExdiffError("manifest.sqlite: cannot be written (disk full); check the disk")
+
+    (calls / "0.wav").write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, method, refuse)
+        with pytest.raises(ExdiffError, match="disk full"):
+            run(calls, tmp_path / "out")
+    assert not leftovers(tmp_path / "out")
+    assert {thread.name for thread in threading.enumerate()}.isdisjoint({"decode", "publish_0"})
+    assert len(run(calls, tmp_path / "out").failed) == 1
+
+
+def test_a_missing_part_is_told_at_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        store(tmp_path / "in" / f"{number}.wav", 0.5)
+    told = threading.Event()
+
+    def make(*given: Any) -> QualityReport:
+        told.set()
+        raise UsageError("DNSMOS model is missing: reinstall the package speechmos")
+
+    def enhance(enhancer: Enhancer, pieces: Any) -> Any:
+        batches.append(len(pieces))
+        if len(batches) >= 2:
+            told.wait(10)
+            time.sleep(0.05)
+        return [piece.samples for piece in pieces]
+
+    batches: list[int] = []
+    monkeypatch.setattr(engine, "build_report", make)
+    monkeypatch.setattr(Enhancer, "__call__", enhance)
+    with pytest.raises(UsageError, match="speechmos"):
+        run(tmp_path / "in", tmp_path / "out", batch=1)
+    assert len(batches) < 8
+
+
+# --- stopped in the middle ----------------------------------------------------------------------------------
+
+
+def test_what_waits_to_be_published_at_an_interrupt_is_not_taken_for_done(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(calls, out)
+    publishing, go_on = threading.Event(), threading.Event()
+    enhance_original: Callable[..., Any] = Enhancer.__call__
+
+    def make(*given: Any) -> QualityReport:
+        publishing.set()
+        assert go_on.wait(10)
+        return build.build_report(*given)
+
+    def enhance(enhancer: Enhancer, pieces: Any) -> Any:
+        if len(pieces) < 8:  # the last batch: 0.wav and 1.wav are complete, 1.wav waits
+            assert publishing.wait(10)
+            threading.Timer(0.2, go_on.set).start()
+            raise KeyboardInterrupt
+        return enhance_original(enhancer, pieces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "build_report", make)
+        patch.setattr(Enhancer, "__call__", enhance)
+        with pytest.raises(KeyboardInterrupt):
+            run(calls, out, batch=8, seed=1, kind="sde")
+    assert not leftovers(out)
+    assert states(out) == {"0.wav": State.DONE, "1.wav": State.RUNNING, "2.wav": State.RUNNING}
+    resumed = run(calls, out, seed=1, kind="sde")
+    assert {outcome.job.source.name for outcome in resumed.done} == {"1.wav", "2.wav"}
+    whole = run(calls, tmp_path / "whole", seed=1, kind="sde")
+    assert len(whole.done) == 3
+    for name in ("0.wav", "1.wav", "2.wav"):
+        assert_same(out / name, tmp_path / "whole" / name)
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from bundles import short_settings
+from exdiff_cli.bundle import load_bundle
+from exdiff_cli.engine import enhance_all
+from exdiff_cli.enhancer import Enhancer
+from exdiff_cli.manifest import Manifest, State
+from exdiff_cli.quality import Dnsmos
+from exdiff_cli.settings import Resources
+
+source, out = map(Path, sys.argv[3:])
+enhance, batches = Enhancer.__call__, []
+
+def kill_in_the_second_recording(self, pieces):
+    batches.append(pieces)
+    if len(batches) == 5:
+        with Manifest.open(out, read_only=True) as manifest:
+            while not manifest.counts()[State.DONE]:
+                time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return enhance(self, pieces)
+
+Enhancer.__call__ = kill_in_the_second_recording
+Dnsmos.score = lambda self, windows: []
+bundle = load_bundle(sys.argv[2])
+enhance_all([source], out, bundle, short_settings(bundle), Resources(batch=1))
+"""
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(
+    baseline: RunResult, tree: Path, run: Run, bundle_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    given = [Path(__file__).parent, bundle_folder, tree, out]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *given], capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    assert leftovers(out)
+    assert set(states(out).values()) >= {State.DONE, State.RUNNING}
+    resumed = run(tree, out)
+    assert [outcome.job.source.name for outcome in resumed.skipped] == ["phone.wav"]
+    assert (len(resumed.done), resumed.exit_code) == (len(TREE) - 1, ExitCode.OK)
+    assert not leftovers(out)
+    for name in EXACT:
+        assert_same(out / name, baseline.output / name)
+
+
+# --- prefetch -----------------------------------------------------------------------------------------------
+
+
+def decoders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "decode"]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 100])
+def test_prefetch_gives_all_in_order(depth: int) -> None:
+    assert list(prefetch(iter(range(20)), depth)) == list(range(20))
+    assert not decoders()
+
+
+def test_prefetch_passes_exceptions_as_items_too() -> None:
+    error = ValueError("an item like any other")
+    assert list(prefetch(iter([error]), 1)) == [error]
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), MemoryError(), KeyboardInterrupt()])
+def test_prefetch_raises_what_the_items_raise_after_those_before_it(error: BaseException) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise error
+
+    found: list[int] = []
+    with pytest.raises(type(error)):
+        found.extend(prefetch(items(), 4))
+    assert found == [1]
+    assert not decoders()
+
+
+def test_closing_prefetch_ends_its_thread_and_its_items() -> None:
+    produced: list[int] = []
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            for number in range(10**9):
+                produced.append(number)
+                yield number
+        finally:
+            closed.set()
+
+    ahead = prefetch(items(), 3)
+    assert next(ahead) == 0
+    ahead.close()
+    assert not decoders()
+    del ahead
+    assert closed.wait(10)
+    assert len(produced) < 100
+
+
+def test_prefetch_runs_no_further_ahead_than_asked() -> None:
+    produced: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            produced.append(number)
+            yield number
+
+    ahead = prefetch(items(), 3)
+    next(ahead)
+    time.sleep(0.1)
+    assert len(produced) <= 5  # one taken, three waiting, one in hand
+    ahead.close()

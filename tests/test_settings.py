@@ -1,0 +1,65 @@
+"""Settings: whatever changes a result changes the key, and what cannot be sampled is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from exdiff_cli import settings as module
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.errors import UsageError
+from exdiff_cli.settings import Settings
+
+BASE = Settings(SamplerConfig())
+OTHER_SAMPLER: dict[str, Any] = {"process": "ouve", "noise_scale": 0.02, "steps": 7, "start": 0.75, "kind": "sde"}
+OTHER: dict[str, Any] = {"segment": 65_536, "overlap": 8_192, "seed": 1, "use_latents": False}
+
+
+def test_every_setting_has_its_case_here() -> None:
+    assert set(OTHER_SAMPLER) == {field.name for field in fields(SamplerConfig)}
+    assert {"sampler", *OTHER} == {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_setting_changes_the_key(name: str) -> None:
+    changed = replace(BASE, **{name: OTHER[name]})
+    assert getattr(changed, name) != getattr(BASE, name)
+    assert changed.cache_key() != BASE.cache_key()
+
+
+@pytest.mark.parametrize("name", OTHER_SAMPLER)
+def test_every_setting_of_the_sampler_changes_the_key(name: str) -> None:
+    changed = replace(BASE, sampler=replace(BASE.sampler, **{name: OTHER_SAMPLER[name]}))
+    assert getattr(changed.sampler, name) != getattr(BASE.sampler, name)
+    assert changed.cache_key() != BASE.cache_key()
+
+
+def test_another_version_of_the_results_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = BASE.cache_key()
+    monkeypatch.setattr(module, "RESULT_VERSION", module.RESULT_VERSION + 1)
+    assert BASE.cache_key() != before
+
+
+def test_equal_settings_have_one_key() -> None:
+    assert Settings(SamplerConfig()).cache_key() == BASE.cache_key()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "option"),
+    [
+        (SamplerConfig(steps=-1), "--steps -1"),
+        (SamplerConfig(start=0.0), "--start 0"),
+        (SamplerConfig(start=1.01), "--start 1.01"),
+        (SamplerConfig(start=float("nan")), "--start nan"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(sampler: SamplerConfig, option: str) -> None:
+    with pytest.raises(UsageError, match=option):
+        Settings(sampler)
+
+
+@pytest.mark.parametrize("sampler", [SamplerConfig(steps=0), SamplerConfig(start=1.0)])
+def test_the_ends_of_the_ranges_are_valid(sampler: SamplerConfig) -> None:
+    assert Settings(sampler).sampler == sampler

@@ -1,0 +1,222 @@
+"""One recording on its way: nothing lost or added, and nothing left behind where it ends early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from bundles import OVERLAP, SAMPLER, SEGMENT
+from recordings import cut_off, samples_of, store, talk
+
+from exdiff_cli.audio.io import TEMPORARY_GLOB, AtomicWriter, probe
+from exdiff_cli.discover import Job
+from exdiff_cli.errors import RecordingError
+from exdiff_cli.manifest import fingerprint
+from exdiff_cli.settings import Settings
+from exdiff_cli.stream import WINDOW_SECONDS, RecordingStream, StreamPiece
+
+MODEL_RATE = 16_000
+SETTINGS = Settings(SAMPLER, SEGMENT, OVERLAP)
+
+
+def open_stream(source: Path, target: Path | None = None) -> RecordingStream:
+    job = Job(source, Path(source.name))
+    target = target or source.parent / "out" / source.name
+    return RecordingStream(job, probe(source), fingerprint(source), target, SETTINGS, MODEL_RATE)
+
+
+def pass_through(stream: RecordingStream) -> list[bool]:
+    """Accept every piece as it is; returns what ``accept`` said of each."""
+    return [stream.accept(piece, piece.piece.samples) for piece in stream.pieces()]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.rglob(TEMPORARY_GLOB))
+
+
+# --- nothing lost or added ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.0, SEGMENT / 16_000, 2.3, WINDOW_SECONDS + 1.7])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_unchanged_pieces_give_the_recording_back(tmp_path: Path, seconds: float, channels: int) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", seconds, channels=channels))
+    accepted = pass_through(stream)
+    assert accepted == [False] * (len(accepted) - 1) + [True]
+    stream.publish()
+    np.testing.assert_allclose(samples_of(stream.writer.target), talk(seconds, 16_000, channels), rtol=0, atol=1e-4)
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("frames", [1, 7_999, 52_345])
+def test_other_rates_keep_every_frame(tmp_path: Path, rate: int, frames: int) -> None:
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(frames) / rate)
+    soundfile.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), rate, "FLOAT")
+    stream = open_stream(tmp_path / "a.wav")
+    pass_through(stream)
+    stream.publish()
+    result = samples_of(stream.writer.target)
+    assert result.shape == (2, frames)
+    assert probe(stream.writer.target).sample_rate == rate
+    inside = slice(frames // 4, 3 * frames // 4)  # at the ends a resampler rings
+    np.testing.assert_allclose(result[0, inside], tone[inside], rtol=0, atol=2e-3)
+    np.testing.assert_array_equal(result[0], -result[1])
+
+
+def test_pieces_cover_the_recording_once(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", 12.3, rate=8_000, channels=2))
+    found = list(stream.pieces())
+    assert sum(map(stream.advance_seconds, found)) == pytest.approx(12.3)
+    assert [piece.channel for piece in found] == [0, 1] * (len(found) // 2)
+    assert [piece.segment.last for piece in found] == [False] * (len(found) - 2) + [True] * 2
+
+
+def test_every_piece_has_its_own_seed_of_the_content(tmp_path: Path) -> None:
+    def seeds(name: str, seconds: float = 3.0) -> list[int]:
+        stream = open_stream(store(tmp_path / name, seconds, channels=2))
+        return [piece.piece.seed for piece in stream.pieces()]
+
+    first = seeds("a.wav")
+    assert len(set(first)) == len(first) == 8
+    assert seeds("same-content.wav") == first
+    assert not set(seeds("another.wav", 3.1)) & set(first)
+
+
+def test_meters_see_both_sides(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", 3.0))
+    for piece in stream.pieces():
+        stream.accept(piece, np.float32(0.5) * piece.piece.samples)
+    before, after = stream.before.loudness(), stream.after.loudness()
+    assert before is not None
+    assert after == pytest.approx(before - 6.02, abs=0.05)
+    assert stream.after.profile().peak_dbfs == pytest.approx(stream.before.profile().peak_dbfs - 6.02, abs=0.05)
+    stream.discard()
+
+
+# --- what is said of the result -----------------------------------------------------------------------------
+
+
+def changes(stream: RecordingStream, gain: float = 1.0) -> str:
+    for piece in stream.pieces():
+        stream.accept(piece, gain * piece.piece.samples)
+    stream.publish()
+    return "\n".join(stream.changes)
+
+
+def test_nothing_is_said_where_nothing_changed(tmp_path: Path) -> None:
+    assert changes(open_stream(store(tmp_path / "a.wav"))) == ""
+
+
+def test_a_lost_high_band_is_said(tmp_path: Path) -> None:
+    assert "above 8000 Hz" in changes(open_stream(store(tmp_path / "a.wav", rate=44_100)))
+
+
+def test_another_format_is_said(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.wav", rate=8_000, subtype="GSM610")
+    assert "stored as WAV PCM_16: WAV GSM610" in changes(open_stream(path))
+
+
+def test_clipping_is_said(tmp_path: Path) -> None:
+    assert "limited to full scale" in changes(open_stream(store(tmp_path / "a.wav")), gain=20.0)
+
+
+def test_samples_that_are_not_numbers_are_said(tmp_path: Path) -> None:
+    samples = talk(2.0)[0]
+    samples[1_000:1_003] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, "FLOAT")
+    assert "3 samples that were not numbers" in changes(open_stream(tmp_path / "a.wav"))
+
+
+# --- ending early -------------------------------------------------------------------------------------------
+
+
+def begin(stream: RecordingStream) -> StreamPiece:
+    """Accept the first piece, so that a temporary file is open; returns the second."""
+    first, second = list(stream.pieces())[:2]
+    stream.accept(first, first.piece.samples)
+    return second
+
+
+def test_discard_leaves_nothing(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", 5.0))
+    begin(stream)
+    assert leftovers(tmp_path)
+    stream.discard()
+    stream.discard()
+    assert stream.failed
+    assert not leftovers(tmp_path)
+    assert not stream.writer.target.exists()
+
+
+def test_discard_of_an_unopened_stream(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav"))
+    stream.discard()
+    assert stream.failed
+    assert not stream.writer.target.parent.exists()
+
+
+def test_discard_keeps_what_is_published(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav"))
+    pass_through(stream)
+    stream.publish()
+    stream.discard()
+    assert samples_of(stream.writer.target).size
+
+
+def test_discard_keeps_an_earlier_result(tmp_path: Path) -> None:
+    target = tmp_path / "out" / "a.wav"
+    target.parent.mkdir()
+    target.write_bytes(b"earlier")
+    stream = open_stream(store(tmp_path / "a.wav", 5.0), target)
+    begin(stream)
+    stream.discard()
+    assert target.read_bytes() == b"earlier"
+
+
+def test_a_full_disk_does_not_stop_a_discard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", 5.0))
+    begin(stream)
+    original: Callable[..., None] = AtomicWriter.__exit__
+
+    def fail(writer: AtomicWriter, *error: Any) -> None:
+        original(writer, *error)
+        raise RecordingError(writer.target, "cannot be written (No space left on device)", "check free space")
+
+    monkeypatch.setattr(AtomicWriter, "__exit__", fail)
+    stream.discard()
+    assert not leftovers(tmp_path)
+
+
+def test_decoding_ends_with_the_stream(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", 3 * WINDOW_SECONDS, rate=8_000))
+    pieces = stream.pieces()
+    next(pieces)
+    stream.discard()
+    rest = [piece.segment for piece in pieces]
+    assert not any(segment.last for segment in rest)
+    in_a_window = WINDOW_SECONDS * MODEL_RATE / (SEGMENT - OVERLAP)
+    assert len(rest) < in_a_window  # no more than those of the window in hand
+
+
+def test_an_incomplete_result_is_not_published(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", 5.0))
+    begin(stream)
+    with pytest.raises(RecordingError, match="frames were written"):
+        stream.publish()
+    stream.discard()
+    assert not stream.writer.target.exists()
+    assert not leftovers(tmp_path)
+
+
+def test_damage_in_the_middle_comes_after_the_pieces_before_it(tmp_path: Path) -> None:
+    stream = open_stream(cut_off(store(tmp_path / "a.flac", 25.0), 0.8))
+    found: list[StreamPiece] = []
+    with pytest.raises(RecordingError, match=r"a\.flac: (damaged|cannot be decoded)"):
+        found.extend(stream.pieces())
+    assert len(found) >= 10
+    assert not found[-1].segment.last

@@ -1,0 +1,170 @@
+"""What a run prints: every name as it is and on its line, and JSON that any program reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from exdiff_cli.discover import Job
+from exdiff_cli.engine import Outcome, RunResult
+from exdiff_cli.evaluate import Scores
+from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
+from exdiff_cli.report.summary import TABLE_ROWS, printable, run_json, run_table, scores_table
+
+
+def report(**changes: Any) -> QualityReport:
+    file = AudioFile(
+        path="a.wav",
+        sha256="a" * 64,
+        bytes=1,
+        sample_rate=16_000,
+        channels=1,
+        frames=32_000,
+        container="WAV",
+        subtype="PCM_16",
+        duration_s=2.0,
+    )
+    score = DnsmosMeasures(sig=3.0, bak=2.5, ovrl=2.25)
+    measures = Measures(dnsmos=score, loudness_lufs=-23.4, noise_floor_dbfs=-48.0, peak_dbfs=-1.5, clipped_share=0)
+    fields: dict[str, Any] = {
+        "tool_version": "0",
+        "input": file,
+        "output": file,
+        "before": measures,
+        "after": measures,
+        "changes": (),
+        "settings": {},
+        "settings_key": "k",
+        "weights_sha256": "b" * 64,
+        "seed": 0,
+        "seconds": {"extract": 0.5},
+        "real_time_factor": 0.25,
+    }
+    return QualityReport(**fields | changes)
+
+
+def done(name: str, **changes: Any) -> Outcome:
+    return Outcome(Job(Path("in", name), Path(name)), Path("out", name), report(**changes))
+
+
+def failed(name: str) -> Outcome:
+    return Outcome(Job(Path("in", name), Path(name)), error=f"in/{name}: is empty; copy it again")
+
+
+def skipped(name: str) -> Outcome:
+    return Outcome(Job(Path("in", name), Path(name)), skipped=True)
+
+
+def shown(content: RenderableType) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(content)
+    return capture.get()
+
+
+def caption_of(result: RunResult) -> str:
+    """What lies below the table, where it is wrapped to the table's width."""
+    return " ".join(shown(run_table(result)).split("┘")[-1].split())
+
+
+# --- printable ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Anruf für Zoë 会議.wav", "Anruf für Zoë 会議.wav"),
+        ("a\nb\tc\r.wav", r"a\nb\tc\r.wav"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("\u202efdp.wav", r"\u202efdp.wav"),
+        (os.fsdecode(b"anruf-\xe4.wav"), r"anruf-\xe4.wav"),
+        ("line\u2028separator", r"line\u2028separator"),
+        ("", ""),
+    ],
+)
+def test_printable(text: str, expected: str) -> None:
+    assert printable(text) == expected
+    assert printable(text).isprintable()
+    printable(text).encode()
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_a_row_a_recording() -> None:
+    result = RunResult(Path("out"), [done("a.wav"), failed("b.wav"), skipped("c.wav")], seconds=7.0)
+    text = shown(run_table(result))
+    (row,) = (line for line in text.splitlines() if "a.wav" in line)
+    for cell in ("2.0 s", "2.25 → 2.25", "-23.4 → -23.4", "-48 → -48 dB", "4.0"):
+        assert cell in row
+    assert "b.wav" not in text
+    assert caption_of(result) == "1 done, 1 were done before, 1 failed; 2 s of audio in 7 s; written to out"
+
+
+def test_what_is_not_measured_is_a_dash() -> None:
+    silent = Measures(dnsmos=None, loudness_lufs=None, noise_floor_dbfs=-120, peak_dbfs=-120, clipped_share=0)
+    text = shown(run_table(RunResult(Path("out"), [done("a.wav", before=silent, after=silent, real_time_factor=0)])))
+    assert text.count("- → -") == 2
+
+
+@pytest.mark.parametrize("name", ["[red]a.wav", "x[/y].wav", "a:smile:b.wav", "[link=x]a.wav"])
+def test_markup_in_names_is_text(name: str) -> None:
+    assert name in shown(run_table(RunResult(Path("out"), [done(name)])))
+    assert caption_of(RunResult(Path(name), [done("a.wav")])).endswith(f"written to {name}")
+
+
+def test_long_runs_are_summed_up() -> None:
+    result = RunResult(Path("out"), [done(f"call{number:03}.wav") for number in range(TABLE_ROWS + 5)])
+    assert shown(run_table(result)).count("call") == TABLE_ROWS
+    assert caption_of(result).endswith("5 more are not shown")
+    assert caption_of(result).startswith(f"{TABLE_ROWS + 5} done")
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+
+
+def test_json_holds_everything() -> None:
+    outcomes = [done("a.wav"), failed("b\n.wav"), skipped(os.fsdecode(b"\xe4.wav"))]
+    result = json.loads(run_json(RunResult(Path("out"), outcomes, ["in/closed: folder cannot be read"], 1.23456)))
+    recordings = result.pop("recordings")
+    assert result == {
+        "output": "out",
+        "exit_code": 3,
+        "seconds": 1.235,
+        "done": 1,
+        "skipped": 1,
+        "failed": 1,
+        "problems": ["in/closed: folder cannot be read"],
+    }
+    assert [recording["state"] for recording in recordings] == ["done", "failed", "skipped"]
+    assert [recording["source"] for recording in recordings] == [str(outcome.job.source) for outcome in outcomes]
+    assert recordings[0]["output"] == "out/a.wav"
+    assert QualityReport.model_validate(recordings[0]["report"]) == outcomes[0].report
+    assert recordings[1]["error"] == outcomes[1].error
+    assert (recordings[2]["output"], recordings[2]["error"], recordings[2]["report"]) == (None, None, None)
+
+
+def test_the_exit_code_is_that_of_the_outcomes() -> None:
+    assert RunResult(Path("out"), [done("a.wav"), skipped("b.wav")]).exit_code == 0
+    assert RunResult(Path("out"), [done("a.wav"), failed("b.wav")]).exit_code == 3
+    assert RunResult(Path("out"), [done("a.wav")], ["closed: cannot be read"]).exit_code == 3
+
+
+# --- scores -------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_a_row_each() -> None:
+    scores = [
+        Scores("noisy", 0, 1.5, 0.7, None, 3.0, 2.0, 2.1),
+        Scores("ex-diff", 4, 2.9, 0.87, 17.25, 3.5, 4.0, 3.2),
+    ]
+    lines = shown(scores_table(scores)).splitlines()
+    (noisy,) = (line.split() for line in lines if "noisy" in line)
+    (ours,) = (line.split() for line in lines if "ex-diff" in line)
+    assert [cell for cell in noisy if cell != "│"] == ["noisy", "-", "1.500", "0.700", "-", "3.000", "2.000", "2.100"]
+    assert [cell for cell in ours if cell != "│"][:5] == ["ex-diff", "4", "2.900", "0.870", "17.250"]
