@@ -17,12 +17,12 @@ from safetensors.torch import load
 from torch import nn
 
 from exdiff_cli.audio.io import publish_text
-from exdiff_cli.audio.spectral import SMALL, SpectralConfig
+from exdiff_cli.audio.spectral import SpectralConfig
 from exdiff_cli.diffuse.generate import SamplerConfig
-from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
+from exdiff_cli.diffuse.score_net import DataPredictor
 from exdiff_cli.errors import BundleError, UsageError
-from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
+from exdiff_cli.presets import build_score_net, find_preset
 
 FORMAT = 1
 CONFIG = "config.toml"
@@ -43,7 +43,7 @@ class Bundle:
     spectral: SpectralConfig
     sampler: SamplerConfig
     separator: Separator
-    score_net: ScoreNet
+    score_net: DataPredictor
     weights_sha256: str
 
     def to(self, device: torch.device) -> Bundle:
@@ -74,8 +74,9 @@ def load_bundle(name: str) -> Bundle:
     folder = find_bundle(name)
     config = _read_config(folder / CONFIG)
     try:
-        separator = Separator(build_config(ResUNetConfig, config["extract"]["network"]))
-        score_net = ScoreNet(build_config(ScoreNetConfig, config["diffuse"]["network"]))
+        preset = find_preset(config["preset"])
+        separator = Separator(build_config(type(preset.separator), config["extract"]["network"]))
+        score_net = build_score_net(build_config(type(preset.score_net), config["diffuse"]["network"]))
         spectral = build_config(SpectralConfig, config["spectral"])
         sampler = build_config(SamplerConfig, config["diffuse"]["sampler"])
         hashes = [
@@ -131,13 +132,17 @@ def write_bundle(folder: Path, extract: Path, diffuse: Path, sampler: SamplerCon
     The config is published last, so that an unfinished bundle is never found.
     """
     parts = {"extract": read_trained(extract, "extract"), "diffuse": read_trained(diffuse, "diffuse")}
-    tables: dict[str, dict[str, Any]] = {"spectral": asdict(SMALL)}
+    preset = parts["extract"][1].get("preset", "small")
+    if preset != parts["diffuse"][1].get("preset", "small"):
+        raise UsageError(f"{extract} and {diffuse}: are of different presets; train Diffuse on this Extract")
+    tables: dict[str, dict[str, Any]] = {"spectral": asdict(find_preset(preset).spectral)}
     for part, (content, about) in parts.items():
         _write(folder / f"{part}.safetensors", content)
         tables[part] = {"file": f"{part}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
         tables[f"{part}.network"] = about["config"]
     tables["diffuse.sampler"] = asdict(sampler) if sampler else parts["diffuse"][1]["sampler"]
-    publish_text(folder / CONFIG, f"format = {FORMAT}\n" + "".join(_toml_table(*item) for item in tables.items()))
+    head = f'format = {FORMAT}\npreset = "{preset}"\n'
+    publish_text(folder / CONFIG, head + "".join(_toml_table(*item) for item in tables.items()))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -18,6 +18,7 @@ from exdiff_cli.bundle import Bundle, load_bundle, write_bundle
 from exdiff_cli.discover import default_output
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
+from exdiff_cli.presets import find_preset
 from exdiff_cli.report.summary import printable, run_json, run_table, scores_table
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
 
@@ -162,6 +163,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
 def train_extract(
     data: DataOption,
     out: OutOption,
+    preset: Annotated[str, typer.Option(help="small, or base: as published, for GPUs.")] = "small",
     max_time: TimeOption = "90m",
     resume: ResumeOption = False,
     init: InitOption = None,
@@ -176,7 +178,8 @@ def train_extract(
     from exdiff_cli.training.run import begin, train_options
 
     options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device), threads)
-    begin(ExtractTask(), data, options, for_diffuse=False)
+    size = find_preset(preset)
+    begin(ExtractTask(size.separator, size.spectral), data, options, for_diffuse=False)
 
 
 @train.command("diffuse")
@@ -200,7 +203,8 @@ def train_diffuse(
     from exdiff_cli.training.run import begin, train_options, trained_separator
 
     options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device), threads)
-    task = DiffuseTask(trained_separator(extract), sampler_config(process, noise_scale))
+    separator, size = trained_separator(extract)
+    task = DiffuseTask(separator, sampler_config(process, noise_scale), size.score_net, spectral=size.spectral)
     begin(task, data, options, for_diffuse=True)
 
 

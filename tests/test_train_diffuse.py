@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from exdiff_cli.diffuse.generate import SamplerConfig
-from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
+from exdiff_cli.diffuse.score_net import Condition, DataPredictor, ScoreNet, ScoreNetConfig
 from exdiff_cli.diffuse.sde import Bridge
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training import diffuse as diffuse_module
@@ -37,7 +37,7 @@ def task(separator: Separator, sampler: SamplerConfig | None = None, dropped: fl
     return DiffuseTask(separator, sampler, TINY, dropped)
 
 
-def wake(net: ScoreNet) -> None:
+def wake(net: DataPredictor) -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.diffuse.sampler import BridgeKind, Model, Noise, sample_bridge, sample_ouve_pc, schedule
-from exdiff_cli.diffuse.score_net import ScoreNet
+from exdiff_cli.diffuse.score_net import DataPredictor
 from exdiff_cli.diffuse.sde import OUVE, Bridge
 from exdiff_cli.extract.separator import Extraction
 
@@ -39,7 +39,7 @@ class SamplerConfig:
 
 
 def generate(
-    model: ScoreNet,
+    model: DataPredictor,
     mixture: Tensor,
     extraction: Extraction,
     sampler: SamplerConfig,
@@ -49,7 +49,7 @@ def generate(
     """Sample a clean spectrum ``(batch, bins, frames)``, complex and compressed like ``mixture``.
 
     ``noise(index)`` gives standard complex noise of the same shape; ``keep_latents`` as in
-    :meth:`ScoreNet.condition`.
+    :meth:`DataPredictor.condition`.
     """
     condition = model.condition(mixture, extraction, keep_latents)
 

@@ -81,12 +81,52 @@ class TimeEmbedding(nn.Module):
         return self.project(torch.cat((angles.sin(), angles.cos()), dim=-1))
 
 
-class ScoreNet(nn.Module):
-    """Predicts the clean spectrum as a correction of the separator's estimate."""
+class DataPredictor(nn.Module):
+    """Predicts the clean spectrum as a correction of the separator's estimate.
+
+    A subclass sets ``tokens``, ``attentions``, ``stride`` (what frames are padded to a multiple of) and
+    ``concatenate_estimate``, and computes the correction.
+    """
+
+    tokens: LatentTokens
+    attentions: nn.ModuleList
+    stride: int
+    concatenate_estimate: bool
+
+    def condition(self, mixture: Tensor, extraction: Extraction, keep_latents: Tensor | None = None) -> Condition:
+        """Compute what stays the same over the steps.
+
+        ``keep_latents`` ``(batch,)`` bool leaves the latents out for some rows: these attend to the null
+        token alone.
+        """
+        keep = torch.ones(len(mixture), device=mixture.device) if keep_latents is None else keep_latents.float()
+        tokens = self.tokens(extraction.latents)
+        memories = tuple(cast(LatentAttention, layer).remember(tokens, keep) for layer in self.attentions)
+        return Condition(mixture, extraction.estimate, memories)
+
+    def forward(self, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict the clean spectrum from ``state`` ``(batch, bins, frames)`` at times ``t`` ``(batch,)``."""
+        parts = [state, condition.mixture]
+        if self.concatenate_estimate:
+            parts.append(condition.estimate)
+        x = torch.cat([part for spectrum in parts for part in (spectrum.real[:, None], spectrum.imag[:, None])], dim=1)
+        frames = x.shape[-1]
+        x = F.pad(x * SCALE, (0, -frames % self.stride))
+        correction = self.correct(x, t, condition.memories)[..., :frames].float() / SCALE
+        return condition.estimate + torch.complex(correction[:, 0].contiguous(), correction[:, 1].contiguous())
+
+    def correct(self, x: Tensor, t: Tensor, memories: tuple[Memory, ...]) -> Tensor:
+        """Map the stacked spectra ``(batch, 4 or 6, bins, frames)`` to the correction ``(batch, 2, bins, frames)``."""
+        raise NotImplementedError
+
+
+class ScoreNet(DataPredictor):
+    """The ``small`` network: a residual U-Net, striding over frequency at every level and over time at two."""
 
     def __init__(self, config: ScoreNetConfig | None = None, time_size: int = 64) -> None:
         super().__init__()
         self.config = config = config or ScoreNetConfig()
+        self.stride, self.concatenate_estimate = config.stride, config.concatenate_estimate
         inputs = 6 if config.concatenate_estimate else 4
         widths = (inputs, *config.channels)
         strides = list(zip(widths[:-1], widths[1:], config.time_strides, strict=True))
@@ -114,29 +154,8 @@ class ScoreNet(nn.Module):
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
-    def condition(self, mixture: Tensor, extraction: Extraction, keep_latents: Tensor | None = None) -> Condition:
-        """Compute what stays the same over the steps.
-
-        ``keep_latents`` ``(batch,)`` bool leaves the latents out for some rows: these attend to the null
-        token alone.
-        """
-        keep = torch.ones(len(mixture), device=mixture.device) if keep_latents is None else keep_latents.float()
-        tokens = self.tokens(extraction.latents)
-        memories = tuple(cast(LatentAttention, layer).remember(tokens, keep) for layer in self.attentions)
-        return Condition(mixture, extraction.estimate, memories)
-
-    def forward(self, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict the clean spectrum from ``state`` ``(batch, bins, frames)`` at times ``t`` ``(batch,)``."""
-        parts = [state, condition.mixture]
-        if self.config.concatenate_estimate:
-            parts.append(condition.estimate)
-        x = torch.cat([part for spectrum in parts for part in (spectrum.real[:, None], spectrum.imag[:, None])], dim=1)
-        frames = x.shape[-1]
-        x = F.pad(x * SCALE, (0, -frames % self.config.stride))
-        correction = self._network(x, self.time(t), condition.memories)[..., :frames].float() / SCALE
-        return condition.estimate + torch.complex(correction[:, 0].contiguous(), correction[:, 1].contiguous())
-
-    def _network(self, x: Tensor, time: Tensor, memories: tuple[Memory, ...]) -> Tensor:
+    def correct(self, x: Tensor, t: Tensor, memories: tuple[Memory, ...]) -> Tensor:
+        time = self.time(t)
         skips: list[Tensor] = []
         for down, encoder in zip(self.downs, self.encoders, strict=True):
             x = encoder(down(x), time)

@@ -15,6 +15,8 @@ count. Inside, tensors are ``(batch, channels, bands, frames)``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,6 +29,14 @@ STRIDES = ((2, 2), (2, 2), (2, 2), (2, 2), (2, 2), (2, 1))
 BAND_STRIDE, FRAME_STRIDE = 64, 32
 LATENT_LEVEL, LATENT_STRIDE = 2, 8
 """The decoder level given out as a latent, and the frames that one of its steps covers."""
+
+
+@dataclass(frozen=True)
+class ResUNet30Config:
+    """Widths of the six levels and size of the query; the defaults are the published ones."""
+
+    channels: tuple[int, ...] = CHANNELS
+    query_size: int = 512
 
 
 class ConditionedActivation(nn.Module):

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from exdiff_cli.extract.query import QueryBank
 from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
+from exdiff_cli.extract.resunet30 import ResUNet30, ResUNet30Config
+
+SeparatorConfig = ResUNetConfig | ResUNet30Config
 
 MASK_CEILING = 1.2
 """The mask may amplify a little: interference can be in antiphase with the target."""
@@ -41,15 +44,22 @@ def apply_mask(mixture: Tensor, channels: Tensor) -> Tensor:
 
 
 class Separator(nn.Module):
-    """The trained unit of a bundle: query bank and network together."""
+    """The trained unit of a bundle: query bank and network together, ``small`` or ``base`` by its config."""
 
-    def __init__(self, config: ResUNetConfig | None = None) -> None:
+    def __init__(self, config: SeparatorConfig | None = None) -> None:
         super().__init__()
         config = config or ResUNetConfig()
         self.queries = QueryBank(config.query_size)
-        self.network = ResUNet(config)
+        self.network: ResUNet | ResUNet30
+        if isinstance(config, ResUNetConfig):
+            self.network = ResUNet(config)
+        else:
+            self.network = ResUNet30(config.query_size, config.channels)
 
     def forward(self, mixture: Tensor, query: Tensor) -> Extraction:
-        """Extract what ``query`` ``(batch,)`` names from a compressed spectrum ``(batch, bins, frames)``."""
-        channels, latents = self.network(spectral_features(mixture), self.queries(query))
+        """Extract from a compressed complex spectrum ``(batch, bins, frames)`` what ``query`` ``(batch,)`` indexes."""
+        wanted = self.queries(query)
+        if isinstance(self.network, ResUNet30):
+            return Extraction(*self.network(mixture, wanted))
+        channels, latents = self.network(spectral_features(mixture), wanted)
         return Extraction(apply_mask(mixture, channels), latents)

@@ -11,10 +11,11 @@ from torch import Tensor
 from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, stft
 from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
 from exdiff_cli.diffuse.sampler import BridgeKind, sample_bridge, schedule
-from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
+from exdiff_cli.diffuse.score_net import Condition, ScoreNetConfig
 from exdiff_cli.diffuse.sde import score_matching_loss
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Extraction, Separator
+from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import validation_measures
 from exdiff_cli.training.losses import separation_loss
 from exdiff_cli.training.mixing import Mixture
@@ -30,13 +31,13 @@ STATE_SEED = 0x5EED_0000
 
 
 class DiffuseTask:
-    """Trains a :class:`ScoreNet` on a frozen :class:`Separator`."""
+    """Trains a :class:`DataPredictor` on a frozen :class:`Separator`."""
 
     def __init__(
         self,
         separator: Separator,
         sampler: SamplerConfig | None = None,
-        config: ScoreNetConfig | None = None,
+        config: NetConfig | None = None,
         latents_dropped: float = 0.1,
         spectral: SpectralConfig = SMALL,
     ) -> None:
@@ -44,9 +45,10 @@ class DiffuseTask:
         self.separator = separator.eval().requires_grad_(False)
         self.sampler = sampler or SamplerConfig()
         self.latents_dropped, self.spectral = latents_dropped, spectral
-        self.model = ScoreNet(config)
+        self.model = build_score_net(config)
         self.description: dict[str, Any] = {
             "model": "diffuse",
+            "preset": preset_name(config),
             "config": asdict(config),
             "sampler": asdict(self.sampler),
         }

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, istft, stft
 from exdiff_cli.extract.resunet import ResUNetConfig
-from exdiff_cli.extract.separator import Separator
+from exdiff_cli.extract.separator import Separator, SeparatorConfig
+from exdiff_cli.presets import preset_name
 from exdiff_cli.training.losses import SILENCE_ENERGY, separation_loss, si_sdr, spectral_loss
 from exdiff_cli.training.mixing import Mixture
 
@@ -21,11 +22,11 @@ NOISE_QUERY_SHARE = 8
 class ExtractTask:
     """Trains a :class:`Separator` on both queries."""
 
-    def __init__(self, config: ResUNetConfig | None = None, spectral: SpectralConfig = SMALL) -> None:
+    def __init__(self, config: SeparatorConfig | None = None, spectral: SpectralConfig = SMALL) -> None:
         config = config or ResUNetConfig()
         self.spectral = spectral
         self.model = Separator(config)
-        self.description: dict[str, Any] = {"model": "extract", "config": asdict(config)}
+        self.description: dict[str, Any] = {"model": "extract", "preset": preset_name(config), "config": asdict(config)}
 
     def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
         rows = torch.arange(len(batch.mixture), device=batch.mixture.device)

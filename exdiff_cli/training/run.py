@@ -10,8 +10,8 @@ from safetensors.torch import load
 
 from exdiff_cli.bundle import build_config, read_trained
 from exdiff_cli.errors import UsageError
-from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
+from exdiff_cli.presets import Preset, find_preset
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 
@@ -53,15 +53,19 @@ def train_options(
     )
 
 
-def trained_separator(path: Path) -> Separator:
-    """A separator from trained weights, whose metadata describe its network; :class:`UsageError` if they differ."""
+def trained_separator(path: Path) -> tuple[Separator, Preset]:
+    """A separator from trained weights, whose metadata describe its network, and its preset.
+
+    Raises :class:`UsageError` where they do not fit.
+    """
     content, about = read_trained(path, "extract")
     try:
-        separator = Separator(build_config(ResUNetConfig, about["config"]))
+        preset = find_preset(about.get("preset", "small"))
+        separator = Separator(build_config(type(preset.separator), about["config"]))
         separator.load_state_dict(load(content))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{path}: does not fit the network that it names; train Extract again") from error
-    return separator
+    return separator, preset
 
 
 def begin(task: Task, data: Path, options: TrainOptions, for_diffuse: bool) -> None:
