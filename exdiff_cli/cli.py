@@ -19,8 +19,9 @@ from exdiff_cli.discover import default_output
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.presets import find_preset
-from exdiff_cli.report.summary import printable, run_json, run_table, scores_table
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
+from exdiff_cli.summary import run_json, run_table, scores_table
+from exdiff_cli.text import printable
 
 INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""

@@ -14,7 +14,8 @@ from exdiff_cli.discover import Job
 from exdiff_cli.engine import Outcome, RunResult
 from exdiff_cli.evaluate import Scores
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
-from exdiff_cli.report.summary import TABLE_ROWS, printable, run_json, run_table, scores_table
+from exdiff_cli.summary import TABLE_ROWS, run_json, run_table, scores_table
+from exdiff_cli.text import printable
 
 
 def report(**changes: Any) -> QualityReport:

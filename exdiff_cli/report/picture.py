@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from exdiff_cli.audio.io import Samples
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.errors import UsageError
-from exdiff_cli.report.summary import printable
+from exdiff_cli.text import printable
 
 RANGE_DB = 80.0
 

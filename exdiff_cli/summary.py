@@ -11,15 +11,10 @@ from rich.text import Text
 from exdiff_cli.engine import Outcome, RunResult
 from exdiff_cli.evaluate import MEASURES, Scores
 from exdiff_cli.report.sidecar import Measures
+from exdiff_cli.text import printable
 
 TABLE_ROWS = 40
 """Longer runs are summed up: nobody reads ten thousand rows, and each recording has its report."""
-
-
-def printable(text: str) -> str:
-    """One line that any terminal can show: control characters and undecodable bytes of file names escaped."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def run_table(result: RunResult) -> Table:
