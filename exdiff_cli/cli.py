@@ -33,7 +33,16 @@ app.add_typer(train, name="train")
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
 StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
+
+
+def use_threads(count: int) -> int:
+    """Set torch's CPU threads as the option is read, so that no command has to."""
+    if count:
+        torch.set_num_threads(count)
+    return count
+
+
+ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="CPU threads; 0 leaves it to torch.")]
 
 
 def say(message: str) -> None:
@@ -74,12 +83,10 @@ def enhance(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")] = False,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
-    if threads:
-        torch.set_num_threads(threads)
     target = output or default_output(paths)
     loaded = load_bundle(bundle)
     settings = make_settings(loaded, steps, seed, latents)
-    resources = Resources(choose_device(device), batch, threads)
+    resources = Resources(choose_device(device), batch)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
 
         def planned(pending: int, total: int) -> None:
@@ -117,8 +124,6 @@ def evaluate(
     from exdiff_cli.evaluate import evaluate as run_evaluation
     from exdiff_cli.evaluate import load_pairs
 
-    if threads:
-        torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
     pairs = load_pairs(noisy, clean)
     settings = make_settings(loaded, None, seed, True)
@@ -178,7 +183,7 @@ def train_extract(
     from exdiff_cli.training.extract import ExtractTask
     from exdiff_cli.training.run import begin, train_options
 
-    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device), threads)
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
     size = find_preset(preset)
     begin(ExtractTask(size.separator, size.spectral), data, options, for_diffuse=False)
 
@@ -203,7 +208,7 @@ def train_diffuse(
     from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
     from exdiff_cli.training.run import begin, train_options, trained_separator
 
-    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device), threads)
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
     separator, size = trained_separator(extract)
     task = DiffuseTask(separator, sampler_config(process, noise_scale), size.score_net, spectral=size.spectral)
     begin(task, data, options, for_diffuse=True)
@@ -247,11 +252,9 @@ def bench(
     """Measure real-time factor by stage and peak memory of a whole run on a generated recording."""
     from exdiff_cli.bench import bench_table, run_bench
 
-    if threads:
-        torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
     settings = make_settings(loaded, steps, 0, True)
-    figures = run_bench(loaded, settings, Resources(choose_device(device), batch, threads), seconds)
+    figures = run_bench(loaded, settings, Resources(choose_device(device), batch), seconds)
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
     else:

@@ -13,16 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import compress, expand, istft, stft
+from exdiff_cli.audio.spectral import LEVEL_RMS, compress, expand, istft, stft
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import generate, seeded_noise
 from exdiff_cli.extract.separator import Extraction
 from exdiff_cli.settings import Settings
 
 Samples = NDArray[np.float32]
-
-LEVEL_RMS = 0.05
-"""Level that the models were trained at."""
 
 SILENCE_RMS = 1e-6
 """Below this, -120 dBFS, a segment is silence and is passed through: there is nothing to normalise by."""

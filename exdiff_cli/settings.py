@@ -50,4 +50,3 @@ class Resources:
 
     device: str = "cpu"
     batch: int = 4
-    threads: int = 0

@@ -10,9 +10,9 @@ import torch
 from bundles import SEGMENT, short_settings
 from recordings import talk
 
-from exdiff_cli.audio.spectral import compress, expand, istft, stft
+from exdiff_cli.audio.spectral import LEVEL_RMS, compress, expand, istft, stft
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.enhancer import LEVEL_RMS, Enhancer, Piece, Samples, segment_seed
+from exdiff_cli.enhancer import Enhancer, Piece, Samples, segment_seed
 
 CPU = torch.device("cpu")
 

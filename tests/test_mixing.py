@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.training import mixing
-from exdiff_cli.training.mixing import MIXTURE_RMS, Mixture, Recipe, active_level, mix, plain_windows, read_windows
+from exdiff_cli.training.mixing import Mixture, Recipe, active_level, mix, plain_windows, read_windows
 from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
 
@@ -52,7 +53,7 @@ def test_every_mixture_is_at_the_training_level(training_audio: TrainingAudio, s
     assert made.mixture.isfinite().all()
     assert made.speech.isfinite().all()
     level = made.mixture.square().mean(-1).sqrt()
-    torch.testing.assert_close(level, torch.full((COUNT,), MIXTURE_RMS), rtol=1e-4, atol=0)
+    torch.testing.assert_close(level, torch.full((COUNT,), LEVEL_RMS), rtol=1e-4, atol=0)
     torch.testing.assert_close(made.speech + made.noise, made.mixture)
 
 

@@ -19,9 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.errors import DataError
 from exdiff_cli.training import trainer as trainer_module
-from exdiff_cli.training.mixing import MIXTURE_RMS, Mixture, Recipe
+from exdiff_cli.training.mixing import Mixture, Recipe
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions, WeightAverage
 
@@ -38,7 +39,7 @@ class FilterTask:
         self.before = before
 
     def _error(self, batch: Mixture) -> Tensor:
-        folded, target = ((wave / MIXTURE_RMS).view(len(wave), 1, 16, -1) for wave in (batch.mixture, batch.speech))
+        folded, target = ((wave / LEVEL_RMS).view(len(wave), 1, 16, -1) for wave in (batch.mixture, batch.speech))
         return (self.model(folded) - target).square().mean()
 
     def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
@@ -95,7 +96,7 @@ def test_steps_lower_the_loss_of_a_fixed_batch(
     training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    speech = MIXTURE_RMS * torch.randn(2, 3200, generator=generator)
+    speech = LEVEL_RMS * torch.randn(2, 3200, generator=generator)
     monkeypatch.setattr(trainer_module, "mix", lambda *_: Mixture(-0.5 * speech, speech))
     trainer = Trainer(FilterTask(channels=4), training_audio, replace(options, learning_rate=0.02))
     losses = [trainer.train_step() for _ in range(30)]

@@ -40,6 +40,9 @@ class SpectralConfig:
         return torch.arange(self.bins) * (self.sample_rate / self.n_fft)
 
 
+LEVEL_RMS = 0.05
+"""Level that every mixture is brought to before it is analysed, in training as in use."""
+
 SMALL = SpectralConfig()
 BASE = SpectralConfig(hop=128, window="hann")
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.training import synthesis
 from exdiff_cli.training.pool import Pool
 from exdiff_cli.training.synthesis import Draw, unit_level
-
-MIXTURE_RMS = 0.05
-"""Level that every mixture is brought to, in training as in use."""
 
 SINC_TAPS = 16
 GENERATED = (synthesis.coloured_noise, synthesis.machine_noise, synthesis.impacts)
@@ -197,5 +195,5 @@ def mix(speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: i
     snr = draw.uniform(count, 1, low=recipe.snr[0], high=recipe.snr[1])
     heard, target = heard / level * audible, target / level * audible
     mixture, target = over_telephone(draw, heard + noise * 10 ** (-snr / 20), target, recipe.telephone_share)
-    gain = MIXTURE_RMS / mixture.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+    gain = LEVEL_RMS / mixture.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
     return Mixture(mixture * gain, target * gain)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from safetensors.torch import load
 
 from exdiff_cli.bundle import build_config, read_trained
@@ -35,11 +34,8 @@ def train_options(
     learning_rate: float,
     seed: int,
     device: str,
-    threads: int,
 ) -> TrainOptions:
     """Options of a run; on a GPU it computes in bfloat16."""
-    if threads:
-        torch.set_num_threads(threads)
     return TrainOptions(
         out=out,
         max_time=parse_time(max_time),
