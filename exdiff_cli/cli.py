@@ -198,7 +198,7 @@ def train_diffuse(
     init: InitOption = None,
     batch: BatchOption = 8,
     learning_rate: RateOption = 1e-3,
-    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = 0.0085,
+    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = 0.002,
     process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -212,6 +212,18 @@ def train_diffuse(
     separator, size = trained_separator(extract)
     task = DiffuseTask(separator, sampler_config(process, noise_scale), size.score_net, spectral=size.spectral)
     begin(task, data, options, for_diffuse=True)
+
+
+@train.command("validation")
+def train_validation(
+    data: DataOption, out: Annotated[Path, typer.Option(help="Folder to write; it must be new.")]
+) -> None:
+    """Write the fixed validation set as noisy and clean folders, for `exdiff evaluate`."""
+    from exdiff_cli.training.pool import load_training_audio
+    from exdiff_cli.training.validation import write_validation_set
+
+    count = write_validation_set(load_training_audio(data, for_diffuse=False), out)
+    typer.echo(f"{out}: {count} mixtures")
 
 
 @app.command("bundle")

@@ -29,7 +29,7 @@ def draw(seed: int = 0) -> Draw:
 
 def tone_pool(hertz: float, samples: int = 32_000) -> Pool:
     wave = 16_000 * torch.sin(2 * torch.pi * hertz * torch.arange(samples) / 16_000)
-    return Pool(wave.round().to(torch.int16), torch.tensor([0]), torch.tensor([samples]))
+    return Pool(wave.round().to(torch.int16), torch.tensor([0]), torch.tensor([samples]), ("wave",))
 
 
 def share_above(signal: Tensor, hertz: float) -> Tensor:
@@ -128,7 +128,7 @@ def test_reading_at_speed_one_is_plain_reading(training_audio: TrainingAudio) ->
 
 
 def test_plain_reading_wraps_at_the_end() -> None:
-    pool = Pool(torch.arange(10, dtype=torch.int16), torch.tensor([0]), torch.tensor([10]))
+    pool = Pool(torch.arange(10, dtype=torch.int16), torch.tensor([0]), torch.tensor([10]), ("ramp",))
     read = plain_windows(pool, torch.tensor([8]), 4) * 32768
     assert read.tolist() == [[8, 9, 0, 1]]
 

@@ -16,7 +16,7 @@ from exdiff_cli.diffuse.sde import Bridge
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training import diffuse as diffuse_module
 from exdiff_cli.training import trainer as trainer_module
-from exdiff_cli.training.diffuse import DiffuseTask
+from exdiff_cli.training.diffuse import ROLLOUT_FROM, DiffuseTask
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions
@@ -112,7 +112,7 @@ def test_sampler_states_come_late_in_training(
         return target, torch.ones(2)
 
     monkeypatch.setattr(learner, "_roll_out", noted)
-    for progress in (0.0, 0.29, 0.3, 1.0):
+    for progress in (0.0, ROLLOUT_FROM - 0.01, ROLLOUT_FROM, 1.0):
         drawn.append(0)
         for seed in range(40):
             learner._draw_state(target, condition, progress, torch.Generator().manual_seed(seed))
@@ -159,6 +159,9 @@ def test_latents_are_dropped_by_their_share(
     assert not any(kept[32:])
 
 
+COMPARED = ("one_", "dropped_", "extract_")
+
+
 @pytest.mark.parametrize("process", ["bridge", "ouve"])
 def test_validation_compares_the_ways_to_use_the_network(
     tiny_separator: Separator, training_audio: TrainingAudio, process: str
@@ -171,10 +174,11 @@ def test_validation_compares_the_ways_to_use_the_network(
         wake(learner.model)
         after = learner.validate(batch)
     names = ("valid_loss", "si_sdr", "score")
-    assert set(before) == {label + name for label in ("", "one_", "dropped_", "extract_") for name in names}
+    assert set(before) == {label + name for label in ("", *COMPARED, "few_") for name in names}
     assert all(value == value for value in after.values())
     assert after["extract_score"] == before["extract_score"]
-    assert len({after[label + "score"] for label in ("", "one_", "dropped_", "extract_")}) == 4
+    assert len({after[label + "score"] for label in ("", *COMPARED)}) == 4
+    assert after["few_score"] == after["score"]  # As the batch is no larger than the few.
     if process == "bridge":
         assert before["score"] == pytest.approx(before["extract_score"], abs=1e-3)
 

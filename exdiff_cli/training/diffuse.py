@@ -16,7 +16,7 @@ from exdiff_cli.diffuse.sde import score_matching_loss
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
-from exdiff_cli.training.extract import validation_measures
+from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
 from exdiff_cli.training.losses import separation_loss
 from exdiff_cli.training.mixing import Mixture
 
@@ -27,6 +27,9 @@ ROLLOUT_FROM = 0.3
 """Share of the training time after which states come from the sampler too: before, it has nothing to say."""
 
 ROLLOUT_STEPS = (2, 4, 8)
+COMPARED_MIXTURES = 40
+"""How many mixtures of the validation set, one round of its scenes, do for comparisons."""
+
 STATE_SEED = 0x5EED_0000
 
 
@@ -141,30 +144,39 @@ class DiffuseTask:
         return met[-1]
 
     def validate(self, batch: Mixture) -> dict[str, float]:
-        """Measures at the configured steps, and for comparison those of one step and of Extract alone."""
-        mixture = self.to_spectrum(batch.mixture)
-        rows = torch.split(mixture, 8)
-        extractions = [self.extract(part) for part in rows]
-        measures = {
-            f"extract_{name}": value for name, value in self._measure([e.estimate for e in extractions], batch).items()
-        }
-        for label, steps, keep in (
-            ("one_", 1, 1.0),
-            ("dropped_", self.sampler.steps, 0.0),
-            ("", self.sampler.steps, 1.0),
-        ):
-            sampler = replace(self.sampler, steps=steps)
-            outputs = []
-            for index, (part, extraction) in enumerate(zip(rows, extractions, strict=True)):
-                seeds = [index * 8 + row for row in range(len(part))]
-                noise = seeded_noise(seeds, (part.shape[1], part.shape[2]), part.device)
-                kept = torch.full((len(part),), keep, device=part.device)
-                outputs.append(generate(self.model, part, extraction, sampler, noise, kept))
-            measures |= {f"{label}{name}": value for name, value in self._measure(outputs, batch).items()}
-        return measures
+        """Measures at the configured steps and of Extract alone.
 
-    def _measure(self, parts: list[Tensor], batch: Mixture) -> dict[str, float]:
-        return validation_measures(torch.cat(parts), batch, self.spectral)
+        For comparison one step, and the same steps without latents, on the first mixtures alone, ``few_`` with.
+        """
+        steps, few = self.sampler.steps, slice(COMPARED_MIXTURES)
+        sampled, first = self._sample(batch.mixture, steps), Mixture(batch.mixture[few], batch.speech[few])
+        compared = (
+            ("", sampled, batch),
+            ("extract_", self._sample(batch.mixture, 0), batch),
+            ("few_", sampled[few], first),
+            ("one_", self._sample(first.mixture, 1), first),
+            ("dropped_", self._sample(first.mixture, steps, use_latents=False), first),
+        )
+        return {
+            f"{label}{name}": value
+            for label, spectra, mixtures in compared
+            for name, value in validation_measures(spectra, mixtures, self.spectral).items()
+        }
+
+    def _sample(self, mixture: Tensor, steps: int, use_latents: bool = True) -> Tensor:
+        """Spectra that a sampler of so many steps gives for waveforms; of none, Extract's estimates."""
+        sampler, outputs = replace(self.sampler, steps=steps), []
+        for index, part in enumerate(torch.split(mixture, VALIDATION_ROWS)):
+            spectrum = self.to_spectrum(part)
+            extraction = self.extract(spectrum)
+            if steps == 0:
+                outputs.append(extraction.estimate)
+                continue
+            seeds = [index * VALIDATION_ROWS + row for row in range(len(part))]
+            noise = seeded_noise(seeds, (spectrum.shape[1], spectrum.shape[2]), spectrum.device)
+            keep = torch.full((len(part),), use_latents, device=spectrum.device)
+            outputs.append(generate(self.model, spectrum, extraction, sampler, noise, keep))
+        return torch.cat(outputs)
 
 
 def sampler_config(process: str, noise_scale: float) -> SamplerConfig:

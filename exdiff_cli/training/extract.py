@@ -18,6 +18,9 @@ from exdiff_cli.training.mixing import Mixture
 NOISE_QUERY_SHARE = 8
 """One example in so many is asked for its noise, so that the query means something."""
 
+VALIDATION_ROWS = 8
+"""Mixtures at a time where many are measured: memory stays small."""
+
 
 class ExtractTask:
     """Trains a :class:`Separator` on both queries."""
@@ -40,9 +43,12 @@ class ExtractTask:
 
     def validate(self, batch: Mixture) -> dict[str, float]:
         """Loss and SI-SDR of the speech query; the score blends them in the training loss's proportions."""
-        query = torch.zeros(len(batch.mixture), dtype=torch.long, device=batch.mixture.device)
-        estimate = self.model(self._spectrum(batch.mixture), query).estimate
-        return validation_measures(estimate, batch, self.spectral)
+        parts = torch.split(batch.mixture, VALIDATION_ROWS)
+        queries = [torch.zeros(len(part), dtype=torch.long, device=part.device) for part in parts]
+        estimates = [
+            self.model(self._spectrum(part), query).estimate for part, query in zip(parts, queries, strict=True)
+        ]
+        return validation_measures(torch.cat(estimates), batch, self.spectral)
 
 
 def validation_measures(estimate: Tensor, batch: Mixture, spectral: SpectralConfig) -> dict[str, float]:

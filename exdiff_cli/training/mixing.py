@@ -14,7 +14,11 @@ from exdiff_cli.training.pool import Pool
 from exdiff_cli.training.synthesis import Draw, unit_level
 
 SINC_TAPS = 16
-GENERATED = (synthesis.coloured_noise, synthesis.machine_noise, synthesis.impacts)
+GENERATED = {
+    "coloured": synthesis.coloured_noise,
+    "machine": synthesis.machine_noise,
+    "impacts": synthesis.impacts,
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Recipe:
     telephone_share: float = 0.15
     noise_only_share: float = 0.06
     silence_share: float = 0.2
+    generators: tuple[str, ...] = tuple(GENERATED)
 
     @property
     def samples(self) -> int:
@@ -123,7 +128,7 @@ def draw_noise(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int
 def _one_noise(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int) -> Tensor:
     result = torch.zeros(count, recipe.samples, device=draw.device)
     kind = draw.uniform(count)
-    generator = draw.integers(count, len(GENERATED))
+    generator = draw.integers(count, len(recipe.generators))
     is_babble = kind < recipe.babble_share
     is_generated = ~is_babble & (kind < recipe.babble_share + recipe.generated_share)
     is_real = ~is_babble & ~is_generated
@@ -131,10 +136,10 @@ def _one_noise(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int
         result[is_babble] = babble(draw, speech, recipe, int(is_babble.sum()))
     if is_real.any():
         result[is_real] = real_noise(draw, noise, recipe, int(is_real.sum()))
-    for index, generate in enumerate(GENERATED):
+    for index, name in enumerate(recipe.generators):
         rows = is_generated & (generator == index)
         if rows.any():
-            result[rows] = generate(draw, int(rows.sum()), recipe.samples)
+            result[rows] = GENERATED[name](draw, int(rows.sum()), recipe.samples)
     return result
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +30,20 @@ HELD_OUT_EVERY = 6
 
 @dataclass(frozen=True)
 class Pool:
-    """Clips end to end in ``samples``, int16 ``(total,)``; clip ``i`` is ``lengths[i]`` at ``starts[i]``."""
+    """Clips end to end in ``samples``, int16 ``(total,)``; clip ``names[i]`` is ``lengths[i]`` at ``starts[i]``."""
 
     samples: Tensor
     starts: Tensor
     lengths: Tensor
+    names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Pool:
-        return Pool(self.samples.to(device), self.starts.to(device), self.lengths.to(device))
+        return Pool(self.samples.to(device), self.starts.to(device), self.lengths.to(device), self.names)
+
+    def clips(self) -> Iterator[Pool]:
+        """Each clip as a pool of its own."""
+        for i, name in enumerate(self.names):
+            yield Pool(self.samples, self.starts[i : i + 1], self.lengths[i : i + 1], (name,))
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def _faded(clip: np.ndarray, fade: int) -> np.ndarray:
     return shaped.astype(np.int16)
 
 
-def _lay_out(clips: Iterable[np.ndarray], pauses: bool, sample_rate: int) -> Pool:
+def _lay_out(clips: Iterable[np.ndarray], names: tuple[str, ...], pauses: bool, sample_rate: int) -> Pool:
     generator = random.Random(0)
     pieces: list[np.ndarray] = []
     starts: list[int] = []
@@ -103,13 +109,14 @@ def _lay_out(clips: Iterable[np.ndarray], pauses: bool, sample_rate: int) -> Poo
         lengths.append(len(clip))
         pieces += [_faded(clip, int(FADE_SECONDS * sample_rate)), np.zeros(pause, np.int16)]
         position += len(clip) + pause
-    return Pool(torch.from_numpy(np.concatenate(pieces)), torch.tensor(starts), torch.tensor(lengths))
+    return Pool(torch.from_numpy(np.concatenate(pieces)), torch.tensor(starts), torch.tensor(lengths), names)
 
 
 def load_pool(paths: Sequence[Path], pauses: bool, sample_rate: int = 16_000) -> Pool:
     """Decode files into a pool; with ``pauses``, each clip is followed by a short random silence."""
     with ThreadPoolExecutor() as threads:
-        return _lay_out(threads.map(lambda path: decode(path, sample_rate), paths), pauses, sample_rate)
+        clips = threads.map(lambda path: decode(path, sample_rate), paths)
+        return _lay_out(clips, tuple(path.stem for path in paths), pauses, sample_rate)
 
 
 def _shuffled(paths: Sequence[Path]) -> list[Path]:

@@ -27,8 +27,7 @@ from tqdm import tqdm
 from exdiff_cli.errors import DataError
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import TrainingAudio
-
-VALIDATION_SEED = 20_240_914
+from exdiff_cli.training.validation import validation_batch
 
 
 class Task(Protocol):
@@ -67,8 +66,8 @@ class TrainOptions:
     device: str = "cpu"
     bf16: bool = False
     checkpoint_every: float = 180.0
-    validate_every: float = 600.0
-    validation_mixtures: int = 48
+    validate_every: float = 1200.0
+    validation_mixtures: int = 200
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -197,16 +196,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Measure the averaged weights on fixed mixtures; keep them if they are the best so far."""
-        options = self.options
-        recipe = Recipe(seconds=4.0, speech_speed_share=0.0)
-        batch = mix(
-            self.audio.valid_speech,
-            self.audio.valid_noise,
-            recipe,
-            options.validation_mixtures,
-            VALIDATION_SEED,
-            0,
-        )
+        batch = validation_batch(self.audio, self.options.validation_mixtures)
         self.task.model.eval()
         with self.average.applied_to(self.task.model), torch.no_grad():
             measures = self.task.validate(batch)
@@ -245,6 +235,8 @@ class Trainer:
 
     def _loop(self, bar: Any) -> dict[str, float]:
         running, measures = 0.0, {}
+        if self.step == 0 and self.options.init is not None:  # Nothing worse than it may become the best.
+            self.log(running, self.validate())
         saved = validated = self.elapsed
         clock = time.monotonic()
         while self.elapsed < self.options.max_time and not self.stopping:
