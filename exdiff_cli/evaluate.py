@@ -16,7 +16,8 @@ from exdiff_cli.audio.segments import OverlapAdd, Segmenter, SegmentPlan
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhancer, Piece, segment_seed
 from exdiff_cli.errors import DataError
-from exdiff_cli.quality import compare, dnsmos_reference
+from exdiff_cli.measures.dnsmos import dnsmos_reference
+from exdiff_cli.measures.reference import compare
 from exdiff_cli.settings import Settings
 
 MEASURES = ("pesq", "estoi", "si_sdr", "sig", "bak", "ovrl")

@@ -20,7 +20,8 @@ from exdiff_cli.discover import Job
 from exdiff_cli.enhancer import Piece, segment_seed
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.manifest import Fingerprint
-from exdiff_cli.quality import LoudnessMeter, Profile, ProfileMeter
+from exdiff_cli.measures.loudness import LoudnessMeter
+from exdiff_cli.measures.profile import Profile, ProfileMeter
 from exdiff_cli.settings import Settings
 
 WINDOW_SECONDS = 10

@@ -15,7 +15,7 @@ from exdiff_cli.audio.io import AtomicWriter
 from exdiff_cli.bench import bench_table, run_bench
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.errors import ExdiffError
-from exdiff_cli.quality import Dnsmos, DnsmosScore
+from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.settings import Resources
 from exdiff_cli.stream import STAGES
 

@@ -17,7 +17,7 @@ from exdiff_cli.audio.io import probe
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.discover import Job
 from exdiff_cli.manifest import fingerprint
-from exdiff_cli.quality import WINDOW_SAMPLES
+from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.report import build
 from exdiff_cli.report.build import NOTICE, WINDOW_SECONDS, build_report, cut_windows
 from exdiff_cli.report.sidecar import QualityReport

@@ -26,7 +26,7 @@ from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
-from exdiff_cli.quality import Dnsmos, DnsmosScore
+from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import QualityReport
 from exdiff_cli.training.run import parse_time
 
@@ -396,7 +396,7 @@ def test_a_process_leaves_stderr_empty_and_stdout_clean(
 INTERRUPTED = """
 import os, signal
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.quality import Dnsmos
+from exdiff_cli.measures.dnsmos import Dnsmos
 enhance, batches = Enhancer.__call__, []
 
 def interrupt_in_the_middle(self, pieces):
@@ -430,7 +430,7 @@ def test_an_interrupted_process_leaves_nothing_half_done(
 AS_NOBODY = f"""
 import os, sys
 from exdiff_cli.cli import main
-from exdiff_cli.quality import Dnsmos
+from exdiff_cli.measures.dnsmos import Dnsmos
 Dnsmos.score = lambda self, windows: []
 warm_up, *given = sys.argv[1:]
 sys.argv = ["exdiff", "enhance", warm_up, *given[1:], "-q"]

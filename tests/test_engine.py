@@ -31,7 +31,7 @@ from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, State
-from exdiff_cli.quality import DnsmosScore
+from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
 from exdiff_cli.settings import Resources, Settings
@@ -568,7 +568,7 @@ from exdiff_cli.bundle import load_bundle
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.manifest import Manifest, State
-from exdiff_cli.quality import Dnsmos
+from exdiff_cli.measures.dnsmos import Dnsmos
 from exdiff_cli.settings import Resources
 
 source, out = map(Path, sys.argv[3:])

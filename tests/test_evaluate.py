@@ -20,7 +20,7 @@ from exdiff_cli.engine import enhance_all
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import DataError, RecordingError
 from exdiff_cli.evaluate import MEASURES, enhance_samples, evaluate, load_pairs, measure
-from exdiff_cli.quality import Dnsmos, DnsmosScore
+from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.settings import Resources
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from exdiff_cli.bundle import load_bundle
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.evaluate import enhance_samples
 from exdiff_cli.extract.resunet import count_parameters
-from exdiff_cli.quality import estoi, pesq_wb, si_sdr
+from exdiff_cli.measures.reference import estoi, pesq_wb, si_sdr
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
 
 

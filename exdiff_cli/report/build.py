@@ -12,15 +12,8 @@ from exdiff_cli import __version__
 from exdiff_cli.audio.io import Recording, Samples, file_sha256, probe, read_windows
 from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.quality import (
-    FLOOR_DBFS,
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    Dnsmos,
-    choose_windows,
-    fill_window,
-    mean_score,
-)
+from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE
+from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
 from exdiff_cli.settings import Settings
 from exdiff_cli.stream import Meter, RecordingStream
