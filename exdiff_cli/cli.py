@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -20,8 +20,11 @@ from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.presets import find_preset
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
-from exdiff_cli.summary import run_json, run_table, scores_table
+from exdiff_cli.summary import run_json, run_table
 from exdiff_cli.text import printable
+
+if TYPE_CHECKING:
+    from exdiff_cli.scores import Scores
 
 INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""
@@ -111,37 +114,61 @@ def enhance(
 
 @app.command()
 def evaluate(
-    noisy: Annotated[Path, typer.Argument(help="Folder of noisy recordings.")],
-    clean: Annotated[Path, typer.Argument(help="Folder of clean ones of the same names.")],
+    noisy: Annotated[Path, typer.Argument(help="Folder of noisy recordings, or of a whole set.")],
+    clean: Annotated[Path | None, typer.Argument(help="Folder of clean ones of the same names.")] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     steps: Annotated[str | None, typer.Option(help="Steps to compare, as 1,2,4. [default: the bundle's]")] = None,
+    measures: Annotated[str | None, typer.Option(help="Groups of measures, as pesq,dnsmos. [default: all]")] = None,
+    latents: Annotated[bool, typer.Option(help="Compare with latents dropped, too.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a line a recording and system to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the scores into this PNG or SVG file.")] = None,
 ) -> None:
-    """Measure noisy input, Extract alone, Diffuse without latents and Ex-Diff against clean references."""
-    from exdiff_cli.evaluate import evaluate as run_evaluation
-    from exdiff_cli.evaluate import load_pairs
+    """Measure noisy input, Extract alone, Diffuse without latents and Ex-Diff against clean references.
 
+    One folder may be a set of its own: noisy and clean in it, VoiceBank-DEMAND's test set, or MUSDB18 as WAV.
+    """
+    from exdiff_cli.datasets import find_pairs
+    from exdiff_cli.evaluate import Comparison
+    from exdiff_cli.evaluate import evaluate as run_evaluation
+    from exdiff_cli.measures.against_clean import choose_groups
+
+    pairs = find_pairs(noisy, clean)
     loaded = load_bundle(bundle)
-    pairs = load_pairs(noisy, clean)
     settings = make_settings(loaded, None, seed, True)
     counts = parse_steps(steps) if steps else [settings.sampler.steps]
-    scores = list(
-        tqdm(
-            run_evaluation(pairs, loaded, settings, counts, torch.device(choose_device(device))),
-            total=2 + 2 * len(counts),
-            desc="evaluating",
-            unit="system",
-            disable=None,
-            leave=False,
-        )
-    )
+    comparison = Comparison(counts, choose_groups(measures), latents)
+    with tqdm(total=len(pairs), desc="evaluating", unit="pair", disable=None, leave=False) as bar:
+        scores = run_evaluation(pairs, loaded, settings, comparison, torch.device(choose_device(device)), bar.update)
+    show_scores(scores, as_json, csv, plot)
+
+
+def show_scores(scores: Scores, as_json: bool, csv: Path | None, plot: Path | None) -> None:
+    """Print an evaluation, and write what else was asked for."""
+    from exdiff_cli.report.score_tables import score_tables, scores_csv, scores_json
+
+    if csv is not None:
+        write_text(csv, scores_csv(scores))
+    if plot is not None:
+        from exdiff_cli.report.score_plot import draw_scores
+
+        draw_scores(scores, plot)
     if as_json:
-        typer.echo(json.dumps({"pairs": len(pairs), "systems": [row.as_dict() for row in scores]}, indent=2))
-    else:
-        Console().print(scores_table(scores))
+        typer.echo(json.dumps(scores_json(scores), indent=2))
+        return
+    for table in score_tables(scores):
+        Console().print(table)
+
+
+def write_text(path: Path, text: str) -> None:
+    """:class:`UsageError` where it cannot be written."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); name a file elsewhere") from error
 
 
 def parse_steps(text: str) -> list[int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from exdiff_cli.engine import Outcome, RunResult
-from exdiff_cli.evaluate import MEASURES, Scores
 from exdiff_cli.report.sidecar import Measures
 from exdiff_cli.text import printable
 
@@ -88,16 +86,3 @@ def run_json(result: RunResult) -> str:
         },
         indent=2,
     )
-
-
-def scores_table(scores: Sequence[Scores]) -> Table:
-    """A row a system and number of steps."""
-    table = Table(title="means over all pairs")
-    table.add_column("system")
-    for name in ("steps", "PESQ-WB", "ESTOI", "SI-SDR", "SIG", "BAK", "OVRL"):
-        table.add_column(name, justify="right")
-    for row in scores:
-        values = [getattr(row, name) for name in MEASURES]
-        cells = ["-" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(row.system, str(row.steps) if row.steps else "-", *cells)
-    return table

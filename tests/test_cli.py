@@ -21,13 +21,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 from exdiff_cli import __version__, cli
-from exdiff_cli import evaluate as evaluation
 from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
+from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import QualityReport
+from exdiff_cli.training import validation
 from exdiff_cli.training.run import parse_time
 
 NOBODY = 65534
@@ -59,7 +60,7 @@ def exdiff(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         return [DnsmosScore(3.0, 3.0, 3.0) for _ in windows]
 
     monkeypatch.setattr(Dnsmos, "score", score)
-    monkeypatch.setattr(evaluation, "dnsmos_reference", lambda audio: DnsmosScore(3.0, 3.0, 3.0))
+    monkeypatch.setattr(against_clean, "dnsmos_reference", lambda audio: DnsmosScore(3.0, 3.0, 3.0))
 
     def call(*arguments: object) -> Called:
         monkeypatch.setattr(sys, "argv", ["exdiff", *map(str, arguments)])
@@ -178,6 +179,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "0"), "--steps 0"),
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,x"), "--steps 1,x"),
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,"), "--steps 1,"),
+        (("evaluate", "CALLS", "CALLS", "BUNDLE", "--measures", "mos"), "--measures mos"),
         (("bench", "--bundle", "absent"), "no model bundle"),
         (("picture", "CALLS/0.wav", "CALLS/1.wav", "-o", "CALLS/a.xyz"), "a.xyz: cannot be written"),
         (("bundle", "--extract", "CALLS/0.wav", "--diffuse", "CALLS/0.wav", "--out", "CALLS/b"), "trained weights"),
@@ -317,9 +319,30 @@ def test_evaluate_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, 
         ("ex-diff", 2),
     ]
     assert all({"pesq", "estoi", "si_sdr", "sig", "bak", "ovrl"} <= set(row) for row in found["systems"])
-    table = exdiff(*given)
+    files = ("--csv", tmp_path / "rows.csv", "--plot", tmp_path / "scores.png")
+    table = exdiff(*given, "--measures", "separation", "--no-latents", *files)
     assert (table.code, table.err) == (0, "")
     assert "ex-diff" in table.out
+    assert "dropped" not in table.out
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 4
+    assert (tmp_path / "scores.png").stat().st_size > 1000
+
+
+def test_evaluate_takes_the_validation_set_that_train_writes(
+    exdiff: Exdiff, options: tuple[object, ...], data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "SNRS", (5.0,))
+    monkeypatch.setattr(validation, "ROUNDS", 1)
+    written = exdiff("train", "validation", "--data", data_dir, "--out", tmp_path / "set")
+    assert (written.code, written.err) == (0, "")
+    again = exdiff("train", "validation", "--data", data_dir, "--out", tmp_path / "set")
+    assert again.code == 2
+    assert "set: exists" in again.complaint
+    called = exdiff("evaluate", tmp_path / "set", *options, "--steps", "1", "--measures", "separation", "--json")
+    assert called.code == 0
+    found = json.loads(called.out)
+    assert set(found["by"]["noise"]) >= {"coloured", "machine", "impacts", "babble"}
+    assert found["pairs"] == len(found["by"]["noise"])
 
 
 def test_bundle_makes_what_enhance_takes(exdiff: Exdiff, bundle_folder: Path, calls: Path, tmp_path: Path) -> None:

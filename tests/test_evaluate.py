@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import astuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from bundles import short_settings
-from recordings import DATA, samples_of, store, talk
+from recordings import DATA, samples_of, store
 
-from exdiff_cli import evaluate as module
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.datasets import Pair, find_pairs
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import DataError, RecordingError
-from exdiff_cli.evaluate import MEASURES, enhance_samples, evaluate, load_pairs, measure
+from exdiff_cli.evaluate import Comparison, enhance_samples, evaluate
+from exdiff_cli.measures import against_clean
+from exdiff_cli.measures.against_clean import Trio, measure
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
+from exdiff_cli.scores import Scores
 from exdiff_cli.settings import Resources
 
 CPU = torch.device("cpu")
@@ -35,110 +36,22 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "noisy", tmp_path / "clean"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "dnsmos_reference", lambda audio: DnsmosScore(3.0, 3.0, 3.0))
+    monkeypatch.setattr(against_clean, "dnsmos_reference", lambda audio: DnsmosScore(3.0, 3.0, 3.0))
 
 
-def refusal(noisy: Path, clean: Path) -> str:
-    with pytest.raises((DataError, RecordingError)) as caught:
-        load_pairs(noisy, clean)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def run(pairs: list[Pair], bundle: Bundle, *steps: int, latents_too: bool = True) -> Scores:
+    comparison = Comparison(steps, ("separation", "dnsmos"), latents_too)
+    return evaluate(pairs, bundle, short_settings(bundle), comparison, CPU)
 
 
-# --- pairs --------------------------------------------------------------------------------------------------
-
-
-def test_pairs_are_found_by_name(folders: tuple[Path, Path]) -> None:
+def test_every_system_is_compared_on_every_pair(folders: tuple[Path, Path], bundle: Bundle) -> None:
     noisy, clean = folders
-    store(noisy / "a.flac", 1.0, rate=48_000, channels=2)
-    store(clean / "a.flac", 1.0, rate=48_000)
-    store(clean / "without-noise.wav", 1.0)
-    (noisy / "notes.txt").touch()
-    pairs = load_pairs(noisy, clean)
-    assert [pair.name for pair in pairs] == ["a.flac", "p257_054.wav"]
-    assert pairs[0].noisy.shape == pairs[0].clean.shape == (16_000,)
-    np.testing.assert_array_equal(pairs[1].noisy, samples_of(DATA / "noisy.wav")[0])
-    np.testing.assert_array_equal(pairs[1].clean, samples_of(DATA / "clean.wav")[0])
-
-
-def test_a_missing_partner_is_named(folders: tuple[Path, Path]) -> None:
-    noisy, clean = folders
-    (clean / "p257_054.wav").unlink()
-    assert f"{clean / 'p257_054.wav'}: is missing" in refusal(noisy, clean)
-
-
-def test_another_length_is_named(folders: tuple[Path, Path]) -> None:
-    noisy, clean = folders
-    store(clean / "p257_054.wav", 1.0)
-    message = refusal(noisy, clean)
-    assert "34548 samples and its clean reference 16000" in message
-    assert str(noisy / "p257_054.wav") in message
-
-
-def test_folders_that_are_none_or_empty_are_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    noisy, clean = folders
-    (tmp_path / "empty").mkdir()
-    assert "no such folder" in refusal(tmp_path / "gone", clean)
-    assert "no such folder" in refusal(noisy, clean / "p257_054.wav")
-    assert "holds no recordings" in refusal(tmp_path / "empty", clean)
-
-
-def test_a_damaged_recording_is_named(folders: tuple[Path, Path]) -> None:
-    noisy, clean = folders
-    (clean / "p257_054.wav").write_bytes(b"")
-    assert str(clean / "p257_054.wav") in refusal(noisy, clean)
-
-
-def test_channels_are_averaged(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.stack([talk(1.0)[0], np.zeros(16_000)], axis=1), 16_000, "FLOAT")
-    np.testing.assert_allclose(read_mono(tmp_path / "a.wav"), talk(1.0)[0] / 2, rtol=0, atol=1e-6)
-
-
-# --- scores -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.eval
-def test_clean_speech_against_itself_is_at_the_ceiling(quick_scores: None) -> None:
-    clean = read_mono(DATA / "clean.wav")
-    itself, noisy = measure(clean, clean), measure(read_mono(DATA / "noisy.wav"), clean)
-    assert set(itself) == set(noisy) == set(MEASURES)
-    assert itself["pesq"] == pytest.approx(4.64, abs=0.01)
-    assert itself["estoi"] == pytest.approx(1.0, abs=1e-6)
-    assert itself["si_sdr"] == 100.0
-    for name in ("pesq", "estoi", "si_sdr"):
-        better, worse = itself[name], noisy[name]
-        assert better is not None
-        assert worse is not None
-        assert better > worse + 0.05, name
-
-
-@pytest.mark.eval
-def test_silence_has_no_scores_against_a_reference(quick_scores: None) -> None:
-    clean = read_mono(DATA / "clean.wav")
-    scores = measure(np.zeros_like(clean), clean)
-    assert (scores["pesq"], scores["estoi"], scores["si_sdr"]) == (None, None, None)
-
-
-@pytest.mark.eval
-def test_means_leave_out_what_is_not_defined(quick_scores: None, folders: tuple[Path, Path], bundle: Bundle) -> None:
-    noisy, clean = folders
-    (alone,) = load_pairs(noisy, clean)
-    soundfile.write(noisy / "silent.wav", np.zeros(32_000), 16_000)
-    shutil.copy(noisy / "silent.wav", clean)
-    with_silence = load_pairs(noisy, clean)
-    assert len(with_silence) == 2
-    scores = [next(evaluate(pairs, bundle, short_settings(bundle), [1], CPU)) for pairs in ([alone], with_silence)]
-    assert astuple(scores[0])[2:] == pytest.approx(astuple(scores[1])[2:])
-    (silent,) = (pair for pair in with_silence if pair.name == "silent.wav")
-    assert next(evaluate([silent], bundle, short_settings(bundle), [1], CPU)).pesq is None
-
-
-@pytest.mark.eval
-def test_every_system_is_compared(quick_scores: None, folders: tuple[Path, Path], bundle: Bundle) -> None:
-    scores = list(evaluate(load_pairs(*folders), bundle, short_settings(bundle), [1, 3], CPU))
-    assert [(row.system, row.steps) for row in scores] == [
+    store(noisy / "b.wav", 1.0)
+    store(clean / "b.wav", 1.0, rate=8000)
+    scores = run(find_pairs(noisy, clean), bundle, 1, 3)
+    assert [(system.name, system.steps) for system in scores.systems] == [
         ("noisy", 0),
         ("extract", 0),
         ("diffuse, latents dropped", 1),
@@ -146,10 +59,43 @@ def test_every_system_is_compared(quick_scores: None, folders: tuple[Path, Path]
         ("diffuse, latents dropped", 3),
         ("ex-diff", 3),
     ]
-    assert len({row.si_sdr for row in scores}) == 6
-    assert set(scores[0].as_dict()) == {"system", "steps", *MEASURES}
-    (pair,) = load_pairs(*folders)
-    assert astuple(scores[0])[2:] == pytest.approx(tuple(measure(pair.noisy, pair.clean).values()))
+    assert len(scores.rows) == 12
+    assert len({row.measures["si_sdr"] for row in scores.rows}) == 12
+    assert list(scores.measures) == ["si_sdr", "si_sir", "si_sar", "sig", "bak", "ovrl"]
+    assert [system.name for system in run(find_pairs(noisy, clean), bundle, 1, latents_too=False).systems] == [
+        "noisy",
+        "extract",
+        "ex-diff",
+    ]
+
+
+def test_scores_are_of_the_right_signals(folders: tuple[Path, Path], bundle: Bundle) -> None:
+    (pair,) = find_pairs(*folders)
+    signals = pair.read()
+    scores = run([pair], bundle, 1)
+    enhanced = enhance_samples(signals.noisy, signals.sha256, Enhancer(bundle, short_settings(bundle, steps=1), CPU))
+    for system, estimate in ((scores.systems[0], signals.noisy), (scores.systems[-1], enhanced)):
+        (row,) = scores.of(system)
+        expected = measure(Trio(estimate, signals.clean, signals.noisy), ("separation", "dnsmos"))
+        assert row.measures == pytest.approx(expected, abs=1e-3)
+
+
+def test_pairs_are_tagged_by_what_is_known_or_measured(folders: tuple[Path, Path], bundle: Bundle) -> None:
+    (pair,) = find_pairs(*folders)
+    told = replace(pair, name="told", tags={"snr": "2.5", "noise": "bus"})
+    finished: list[int] = []
+    scores = evaluate(
+        [pair, told],
+        bundle,
+        short_settings(bundle),
+        Comparison([], ("separation",)),
+        CPU,
+        lambda: finished.append(1),
+    )
+    assert finished == [1, 1]
+    assert dict(scores.rows[-1].tags) == {"snr": "2.5", "noise": "bus"}
+    assert set(scores.rows[0].tags) == {"snr"}
+    assert scores.only("noise", "bus").pairs == 1
 
 
 # --- what is measured is what a run gives -------------------------------------------------------------------

@@ -12,9 +12,8 @@ from rich.console import Console, RenderableType
 
 from exdiff_cli.discover import Job
 from exdiff_cli.engine import Outcome, RunResult
-from exdiff_cli.evaluate import Scores
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
-from exdiff_cli.summary import TABLE_ROWS, run_json, run_table, scores_table
+from exdiff_cli.summary import TABLE_ROWS, run_json, run_table
 from exdiff_cli.text import printable
 
 
@@ -157,15 +156,3 @@ def test_the_exit_code_is_that_of_the_outcomes() -> None:
 
 
 # --- scores -------------------------------------------------------------------------------------------------
-
-
-def test_scores_are_a_row_each() -> None:
-    scores = [
-        Scores("noisy", 0, 1.5, 0.7, None, 3.0, 2.0, 2.1),
-        Scores("ex-diff", 4, 2.9, 0.87, 17.25, 3.5, 4.0, 3.2),
-    ]
-    lines = shown(scores_table(scores)).splitlines()
-    (noisy,) = (line.split() for line in lines if "noisy" in line)
-    (ours,) = (line.split() for line in lines if "ex-diff" in line)
-    assert [cell for cell in noisy if cell != "│"] == ["noisy", "-", "1.500", "0.700", "-", "3.000", "2.000", "2.100"]
-    assert [cell for cell in ours if cell != "│"][:5] == ["ex-diff", "4", "2.900", "0.870", "17.250"]

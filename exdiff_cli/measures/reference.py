@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
-from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -14,25 +13,7 @@ from exdiff_cli.errors import DataError, UsageError
 from exdiff_cli.measures import SAMPLE_RATE, Floats
 
 _PESQ_PIECE = 20 * SAMPLE_RATE
-_SI_SDR_LIMIT = 100.0
-
-
-@dataclass(frozen=True)
-class ReferenceMeasures:
-    """Distances of an estimate to its clean reference; None where a measure is not defined."""
-
-    pesq: float | None
-    estoi: float | None
-    si_sdr: float | None
-
-
-def compare(estimate: Floats, clean: Floats) -> ReferenceMeasures:
-    """All measures of ``(samples,)`` against ``(samples,)`` at 16 kHz.
-
-    Raises :class:`DataError` where the two differ in length or are not finite, :class:`UsageError` where the
-    extra ``eval`` is missing.
-    """
-    return ReferenceMeasures(pesq_wb(estimate, clean), estoi(estimate, clean), si_sdr(estimate, clean))
+_RATIO_LIMIT = 100.0
 
 
 def si_sdr(estimate: Floats, clean: Floats) -> float | None:
@@ -43,11 +24,37 @@ def si_sdr(estimate: Floats, clean: Floats) -> float | None:
     if not _comparable(estimate, clean):
         return None
     estimate, clean = estimate.astype(np.float64), clean.astype(np.float64)
-    target = (estimate @ clean) / (clean @ clean) * clean
-    distortion = estimate - target
-    signal, noise = float(target @ target), float(distortion @ distortion)
-    limit = 10 ** (-_SI_SDR_LIMIT / 10)
-    return 10 * math.log10(max(signal, noise * limit) / max(noise, signal * limit))
+    target = _projection(estimate, clean)
+    return _ratio(target, estimate - target)
+
+
+def si_sir_sar(estimate: Floats, clean: Floats, noisy: Floats) -> tuple[float | None, float | None]:
+    """Scale-invariant signal-to-interference and signal-to-artefact ratios in dB, within -100 to 100.
+
+    What is not target is split in two (Le Roux et al. 2019, section 3): interference, the part that the mixture's
+    noise accounts for, and artefacts, the rest. None where a signal is silent or there is no noise.
+    """
+    if not (_comparable(estimate, clean) and _comparable(noisy, clean) and (noisy != clean).any()):
+        return None, None
+    estimate, clean, noisy = (signal.astype(np.float64) for signal in (estimate, clean, noisy))
+    target = _projection(estimate, clean)
+    noise = noisy - clean
+    beside = noise - _projection(noise, clean)  # Orthogonal to the target, so that the two parts add up.
+    if not beside.any():
+        return None, None
+    interference = _projection(estimate, beside)
+    return _ratio(target, interference), _ratio(target, estimate - target - interference)
+
+
+def _projection(signal: Floats, onto: Floats) -> Floats:
+    return (signal @ onto) / (onto @ onto) * onto
+
+
+def _ratio(signal: Floats, error: Floats) -> float:
+    """In dB, bounded."""
+    power, noise = float(signal @ signal), float(error @ error)
+    limit = 10 ** (-_RATIO_LIMIT / 10)
+    return 10 * math.log10(max(power, noise * limit) / max(noise, power * limit))
 
 
 def pesq_wb(estimate: Floats, clean: Floats) -> float | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import soundfile
 import torch
 
+from exdiff_cli.datasets import SCENES_FILE
 from exdiff_cli.errors import DataError
 from exdiff_cli.training.mixing import GENERATED, Mixture, Recipe, mix
 from exdiff_cli.training.pool import Pool, TrainingAudio
@@ -23,7 +24,6 @@ from exdiff_cli.training.pool import Pool, TrainingAudio
 SEED = 20_240_914
 SNRS = (-5.0, 0.0, 5.0, 10.0, 15.0)
 ROUNDS = 5
-SCENES_FILE = "scenes.csv"
 TELEPHONE_EVERY = 4
 CLEAR = Recipe(seconds=4.0, speech_speed_share=0.0, noise_only_share=0.0, second_noise_share=0.0)
 RECORDED = replace(CLEAR, generated_share=0.0, babble_share=0.0)

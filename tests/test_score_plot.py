@@ -1,0 +1,29 @@
+"""The picture of an evaluation: drawn for any measures, refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+from test_scores import scores
+
+from exdiff_cli.errors import UsageError
+from exdiff_cli.report.score_plot import draw_scores
+
+
+@pytest.mark.parametrize("name", ["scores.png", "scores.svg"])
+def test_drawn_in_the_suffix_own_format(tmp_path: Path, name: str) -> None:
+    draw_scores(scores(), tmp_path / name)
+    if name.endswith("png"):
+        picture = image.imread(tmp_path / name)
+        assert picture.shape[0] > 300
+        assert picture.std() > 0.01
+    else:
+        assert "<svg" in (tmp_path / name).read_text()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    for target in (tmp_path / "gone" / "a.png", tmp_path / "a.docx"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            draw_scores(scores(), target)
