@@ -19,7 +19,15 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.settings import Settings
 
 EXTRACT = ResUNetConfig(channels=(4, 4, 4, 4, 8), hidden=4, dual_path_blocks=1, query_size=4)
-DIFFUSE = ScoreNetConfig(channels=(4, 4, 8, 16, 16), token_size=8, latent_channels=(8, 4))
+DIFFUSE = ScoreNetConfig(
+    channels=(4, 4, 8, 16, 16),
+    token_size=8,
+    latent_channels=(8, 4),
+    fine_channels=4,
+    hidden=4,
+    dual_path_blocks=1,
+    time_size=16,
+)
 SAMPLER = SamplerConfig(noise_scale=0.05, steps=2, start=0.5, kind="ode")
 SEGMENT, OVERLAP = 16_384, 2_048
 
@@ -41,8 +49,10 @@ def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE) 
     network = ScoreNet(config)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            # Attention has little to say among so few channels, unless it says it loudly.
-            parameter.add_(torch.randn_like(parameter) * (1.0 if "output" in name else 0.05))
+            # Attention has little to say among so few channels, unless it says it loudly; masks near one would let
+            # the state grow from step to step.
+            size = 1.0 if "output" in name else 0.02 if "head" in name else 0.05
+            parameter.add_(torch.randn_like(parameter) * size)
     return save_trained(network, path, model="diffuse", config=asdict(config), sampler=asdict(SAMPLER))
 
 

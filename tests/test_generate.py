@@ -32,7 +32,8 @@ def extraction(rows: slice = slice(None)) -> Extraction:
     generator = torch.Generator().manual_seed(6)
     deep = torch.randn(3, 8, 8, FRAMES, generator=generator)
     shallow = torch.randn(3, 4, 16, FRAMES, generator=generator)
-    return Extraction(0.7 * mixture(rows), (deep[rows], shallow[rows]))
+    finest = torch.randn(3, 4, 128, FRAMES, generator=generator)
+    return Extraction(0.7 * mixture(rows), (deep[rows], shallow[rows], finest[rows]))
 
 
 @torch.no_grad()

@@ -23,10 +23,11 @@ def test_small_has_the_size_of_its_trained_weights() -> None:
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 33])
 def test_any_number_of_frames(network: ResUNet, frames: int) -> None:
-    mask, (bottleneck, decoded) = network(torch.randn(2, 3, 256, frames), torch.randn(2, 4))
+    mask, (bottleneck, decoded, finest) = network(torch.randn(2, 3, 256, frames), torch.randn(2, 4))
     assert mask.shape == (2, 3, 256, frames)
     assert bottleneck.shape == (2, 8, 8, frames)
     assert decoded.shape == (2, 4, 16, frames)
+    assert finest.shape == (2, 4, 128, frames)
 
 
 def test_dual_path_carries_context_along_both_axes() -> None:

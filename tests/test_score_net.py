@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from bundles import DIFFUSE
 from torch import Tensor
 
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
-from exdiff_cli.extract.separator import Extraction, Separator
+from exdiff_cli.extract.resunet import ResUNet
+from exdiff_cli.extract.separator import Extraction, Separator, apply_mask
 
 
 def spectrum(seed: int, frames: int, batch: int = 2) -> Tensor:
@@ -19,7 +23,8 @@ def extraction(frames: int, batch: int = 2) -> Extraction:
     generator = torch.Generator().manual_seed(9)
     deep = torch.randn(batch, 8, 8, frames, generator=generator)
     shallow = torch.randn(batch, 4, 16, frames, generator=generator)
-    return Extraction(spectrum(8, frames, batch), (deep, shallow))
+    finest = torch.randn(batch, 4, 128, frames, generator=generator)
+    return Extraction(spectrum(8, frames, batch), (deep, shallow, finest))
 
 
 def condition(net: ScoreNet, frames: int, keep: Tensor | None = None) -> Condition:
@@ -52,7 +57,30 @@ def test_presets_fit_the_small_separator(preset: ScoreNetConfig) -> None:
         found = Separator()(mixture, torch.tensor([0]))
         prediction = net(mixture, torch.tensor([0.5]), net.condition(mixture, found))
     assert torch.equal(prediction, found.estimate)
-    assert net.config.stride == 4
+
+
+def test_begins_with_the_separator_weights() -> None:
+    """Given the separator's head, its trunk computes the separator's mask at any time and from any state."""
+    torch.manual_seed(0)
+    separator, net, mixture = Separator(), ScoreNet(), spectrum(7, 6)
+    with torch.no_grad():
+        for parameter in separator.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        found = separator(mixture, torch.zeros(2, dtype=torch.long))
+        assert net.begin_from(separator)
+        given = net.condition(mixture, found)
+        assert torch.equal(net(spectrum(1, 6), TIMES, given), found.estimate)
+        assert isinstance(separator.network, ResUNet)
+        net.trunk.head = separator.network.head
+        channels = net.correct(net.features(torch.stack((spectrum(1, 6), mixture, found.estimate), 1)), TIMES, given)
+    torch.testing.assert_close(apply_mask(mixture, channels), found.estimate, atol=1e-6, rtol=0)
+
+
+def test_begins_afresh_beside_a_separator_of_another_shape(tiny_separator: Separator) -> None:
+    net = ScoreNet()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert not net.begin_from(tiny_separator)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_time_state_and_mixture_matter(lively_score_net: ScoreNet) -> None:
@@ -61,7 +89,7 @@ def test_time_state_and_mixture_matter(lively_score_net: ScoreNet) -> None:
     others = (
         lively_score_net(spectrum(1, 10), TIMES + 0.05, given),
         lively_score_net(spectrum(2, 10), TIMES, given),
-        lively_score_net(spectrum(1, 10), TIMES, Condition(spectrum(3, 10), given.estimate, given.memories)),
+        lively_score_net(spectrum(1, 10), TIMES, replace(given, mixture=spectrum(3, 10))),
     )
     for other in others:
         assert (other - reference).abs().max() > 1e-5
@@ -69,12 +97,23 @@ def test_time_state_and_mixture_matter(lively_score_net: ScoreNet) -> None:
 
 def test_dropped_latents_have_no_influence(lively_score_net: ScoreNet) -> None:
     state, keep = spectrum(1, 10), torch.tensor([True, False])
-    deep, shallow = extraction(10).latents
-    other = Extraction(extraction(10).estimate, (deep.flip(1), shallow + 1))
+    deep, shallow, finest = extraction(10).latents
+    other = Extraction(extraction(10).estimate, (deep.flip(1), shallow + 1, finest.flip(1)))
     first = lively_score_net(state, TIMES, condition(lively_score_net, 10, keep))
     second = lively_score_net(state, TIMES, lively_score_net.condition(spectrum(7, 10), other, keep))
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("changed", range(3))
+def test_every_latent_matters(lively_score_net: ScoreNet, changed: int) -> None:
+    found = extraction(10)
+    other = tuple(latent.flip(1) if index == changed else latent for index, latent in enumerate(found.latents))
+    given = [
+        lively_score_net.condition(spectrum(7, 10), Extraction(found.estimate, each)) for each in (found.latents, other)
+    ]
+    first, second = (lively_score_net(spectrum(1, 10), TIMES, each) for each in given)
+    assert (first - second).abs().max() > 1e-6
 
 
 def test_condition_serves_every_step(lively_score_net: ScoreNet) -> None:
@@ -88,15 +127,24 @@ def test_condition_serves_every_step(lively_score_net: ScoreNet) -> None:
 def test_estimate_reaches_the_network_only_where_asked(lively_score_net: ScoreNet) -> None:
     """Without concatenation the correction that is added to the estimate does not look at it."""
     torch.manual_seed(2)
-    blind = ScoreNet(
-        ScoreNetConfig((4, 4, 8, 16, 16), token_size=8, latent_channels=(8, 4), concatenate_estimate=False)
-    )
-    torch.nn.init.normal_(blind.head.weight)
+    blind = ScoreNet(replace(DIFFUSE, concatenate_estimate=False))
+    torch.nn.init.normal_(blind.trunk.head.weight)
     for net, sees in ((lively_score_net, True), (blind, False)):
         given = condition(net, 10)
-        louder = Condition(given.mixture, 2 * given.estimate, given.memories)
+        louder = replace(given, estimate=2 * given.estimate)
         corrections = [net(spectrum(1, 10), TIMES, each) - each.estimate for each in (given, louder)]
         assert ((corrections[0] - corrections[1]).abs().max() > 1e-3) == sees
+
+
+@pytest.mark.parametrize("source", range(3))
+def test_masks_bring_in_state_mixture_and_estimate(tiny_score_net: ScoreNet, source: int) -> None:
+    given, state = condition(tiny_score_net, 10), spectrum(1, 10)
+    with torch.no_grad():  # A head at rest but for its bias: the mask 0.5 - 1j everywhere.
+        assert tiny_score_net.trunk.head.bias is not None
+        tiny_score_net.trunk.head.bias[2 + 2 * source : 4 + 2 * source] = torch.tensor([0.5, -1.0])
+        prediction = tiny_score_net(state, TIMES, given)
+    brought = (state, given.mixture, given.estimate)[source]
+    torch.testing.assert_close(prediction, given.estimate + (0.5 - 1j) * brought)
 
 
 def test_gradient_with_channels_last_and_frozen_latents(lively_score_net: ScoreNet) -> None:

@@ -52,7 +52,7 @@ def test_estimate_and_latents(tiny_separator: Separator) -> None:
     extraction = tiny_separator(spectrum(frames=5), speech_query())
     assert extraction.estimate.shape == (2, 256, 5)
     assert extraction.estimate.dtype == torch.complex64
-    assert [tuple(latent.shape) for latent in extraction.latents] == [(2, 8, 8, 5), (2, 4, 16, 5)]
+    assert [tuple(latent.shape) for latent in extraction.latents] == [(2, 8, 8, 5), (2, 4, 16, 5), (2, 4, 128, 5)]
     assert (extraction.estimate.abs() <= MASK_CEILING * spectrum(frames=5).abs() + 1e-6).all()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens, Memory
+from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens
 from exdiff_cli.diffuse.ncsnpp import NCSNpp
 from exdiff_cli.diffuse.score_net import Condition, DataPredictor
 from exdiff_cli.extract.separator import Extraction
@@ -47,5 +47,5 @@ class BaseScoreNet(DataPredictor):
         decoded = Extraction(extraction.estimate, extraction.latents[1:])
         return super().condition(mixture, decoded, keep_latents)
 
-    def correct(self, x: Tensor, t: Tensor, memories: tuple[Memory, ...]) -> Tensor:
-        return self.network(x, t, lambda features: self.attentions[0](features, memories[0]))
+    def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.network(x, t, lambda features: self.attentions[0](features, condition.memories[0]))

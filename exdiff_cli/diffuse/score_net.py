@@ -1,15 +1,16 @@
-"""The ``small`` diffusion network: a residual U-Net that predicts clean speech from a noisy state.
+"""The ``small`` diffusion network: it predicts clean speech from a noisy state and what Extract found.
 
 Its way of being score-based: with the data prediction in the place of the clean target, ``sde.OUVE.score`` is
-the score, and the bridge's samplers take the prediction as it is. The separator's latents enter by
-cross-attention at the bottleneck and at the next decoder level. Spectra are compressed complex
-``(batch, bins, frames)``.
+the score, and the bridge's samplers take the prediction as it is. The network is of Extract's own kind and begins
+from its weights, with the process time in the place of the query. The separator's latents enter in two ways:
+pooled ones by cross-attention at the bottleneck, and its finest ones, which lie on the same grid as the first
+level, by addition there. Spectra are compressed complex ``(batch, bins, frames)``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens, Memory
-from exdiff_cli.extract.separator import Extraction
+from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
+from exdiff_cli.extract.separator import FEATURES, Extraction, Separator, spectral_features
 
 SCALE = 8.0
 """Brings compressed spectra of mixtures at the training level to about unit size."""
@@ -27,44 +29,33 @@ SCALE = 8.0
 class ScoreNetConfig:
     """Shape of the network; the defaults are the ``small`` preset, for the ``small`` separator's latents."""
 
-    channels: tuple[int, ...] = (16, 24, 40, 64, 96)
-    time_strides: tuple[int, ...] = (1, 1, 2, 1, 2)
-    token_size: int = 96
+    channels: tuple[int, ...] = (16, 24, 32, 48, 48)
+    hidden: int = 40
+    dual_path_blocks: int = 2
+    time_size: int = 32
+    token_size: int = 48
     latent_channels: tuple[int, ...] = (48, 48)
     latent_bands: tuple[int, ...] = (8, 16)
+    fine_channels: int = 16
     frames_per_second: float = 62.5
     concatenate_estimate: bool = True
 
     @property
-    def stride(self) -> int:
-        """Frames of the input that one frame of the bottleneck stands for."""
-        return math.prod(self.time_strides)
+    def trunk(self) -> ResUNetConfig:
+        return ResUNetConfig(self.channels, self.hidden, self.dual_path_blocks, self.time_size)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the network looks at beside the state, made once a batch: spectra and attention memories."""
+    """What the network looks at beside the state, made once a batch: spectra, attention memories, fine latents.
+
+    ``fine`` are features for the first level, ``(batch, channels, bins / 2, frames)``, of a network that takes them.
+    """
 
     mixture: Tensor
     estimate: Tensor
     memories: tuple[Memory, ...]
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions with a residual; the time modulates the second one's input."""
-
-    def __init__(self, channels: int, time_size: int) -> None:
-        super().__init__()
-        self.first = nn.Sequential(nn.GroupNorm(4, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
-        self.norm = nn.GroupNorm(4, channels)
-        self.time = nn.Linear(time_size, 2 * channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
-        hidden = self.norm(self.first(x)) * (1 + scale) + shift
-        return x + self.second(F.silu(hidden))
+    fine: Tensor | None = None
 
 
 class TimeEmbedding(nn.Module):
@@ -106,65 +97,99 @@ class DataPredictor(nn.Module):
 
     def forward(self, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the clean spectrum from ``state`` ``(batch, bins, frames)`` at times ``t`` ``(batch,)``."""
-        parts = [state, condition.mixture]
+        sources = [state, condition.mixture]
         if self.concatenate_estimate:
-            parts.append(condition.estimate)
-        x = torch.cat([part for spectrum in parts for part in (spectrum.real[:, None], spectrum.imag[:, None])], dim=1)
+            sources.append(condition.estimate)
+        x = self.features(torch.stack(sources, dim=1))
         frames = x.shape[-1]
-        x = F.pad(x * SCALE, (0, -frames % self.stride))
-        correction = self.correct(x, t, condition.memories)[..., :frames].float() / SCALE
-        return condition.estimate + torch.complex(correction[:, 0].contiguous(), correction[:, 1].contiguous())
+        x = F.pad(x, (0, -frames % self.stride))
+        channels = self.correct(x, t, condition)[..., :frames].float()
+        planes = torch.complex(channels[:, ::2].contiguous(), channels[:, 1::2].contiguous())
+        masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources, strict=False))
+        return condition.estimate + planes[:, 0] / SCALE + masked
 
-    def correct(self, x: Tensor, t: Tensor, memories: tuple[Memory, ...]) -> Tensor:
-        """Map the stacked spectra ``(batch, 4 or 6, bins, frames)`` to the correction ``(batch, 2, bins, frames)``."""
+    def features(self, sources: Tensor) -> Tensor:
+        """What the network sees of complex spectra ``(batch, sources, bins, frames)``: real and imaginary parts."""
+        return torch.view_as_real(sources * SCALE).movedim(-1, 2).flatten(1, 2)
+
+    def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Map features to pairs of real and imaginary parts, ``(batch, channels, bins, frames)``.
+
+        The first pair is added to the estimate as it is; further ones are masks, as the separator's are, and bring
+        in the state, the mixture and the estimate, in this order.
+        """
         raise NotImplementedError
 
 
 class ScoreNet(DataPredictor):
-    """The ``small`` network: a residual U-Net, striding over frequency at every level and over time at two."""
+    """The ``small`` network: Extract's residual U-Net, told the time, with attention and fine latents."""
 
-    def __init__(self, config: ScoreNetConfig | None = None, time_size: int = 64) -> None:
+    stride = 1
+
+    def __init__(self, config: ScoreNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ScoreNetConfig()
-        self.stride, self.concatenate_estimate = config.stride, config.concatenate_estimate
-        inputs = 6 if config.concatenate_estimate else 4
-        widths = (inputs, *config.channels)
-        strides = list(zip(widths[:-1], widths[1:], config.time_strides, strict=True))
-        self.time = TimeEmbedding(time_size)
-        self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, (4, 3 if step == 1 else 4), stride=(2, step), padding=1) for a, b, step in strides
-        )
-        self.encoders = nn.ModuleList(Block(width, time_size) for width in config.channels)
+        self.concatenate_estimate = config.concatenate_estimate
+        sources = 3 if config.concatenate_estimate else 2
+        self.time = TimeEmbedding(config.time_size)
+        self.trunk = ResUNet(config.trunk, FEATURES * sources, 2 + 2 * sources)
         self.tokens = LatentTokens(config.latent_channels, config.latent_bands, 4, config.token_size)
-        rate = config.frames_per_second / config.stride
-        deepest, above = config.channels[-1], config.channels[-2]
-        self.attentions = nn.ModuleList(
-            (
-                LatentAttention(deepest, config.token_size, rate),
-                LatentAttention(above, config.token_size, rate * config.time_strides[-1]),
-            )
-        )
-        self.middle = Block(deepest, time_size)
-        self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, (4, 3 if step == 1 else 4), stride=(2, step), padding=1)
-            for a, b, step in reversed(strides[1:])
-        )
-        self.decoders = nn.ModuleList(Block(width, time_size) for width in reversed(config.channels[:-1]))
-        self.head = nn.ConvTranspose2d(config.channels[0], 2, (4, 3), stride=(2, 1), padding=1)
-        for parameter in self.head.parameters():
+        attention = LatentAttention(config.channels[-1], config.token_size, config.frames_per_second)
+        self.attentions = nn.ModuleList((attention,))
+        fine = nn.Conv2d(config.fine_channels, config.channels[0], 1)
+        self.fine = nn.Sequential(nn.GroupNorm(1, config.fine_channels), fine)
+        for parameter in (*self.trunk.head.parameters(), *fine.parameters()):
             nn.init.zeros_(parameter)
 
-    def correct(self, x: Tensor, t: Tensor, memories: tuple[Memory, ...]) -> Tensor:
+    @torch.no_grad()
+    def begin_from(self, separator: Separator) -> bool:
+        """Take over the weights of a separator of the same shape, as its speech query has them; say if it is.
+
+        Its input features go to the mixture's; state and estimate are not listened to at first.
+        """
+        network = separator.network
+        if not isinstance(network, ResUNet) or replace(network.config, query_size=0) != replace(
+            self.config.trunk, query_size=0
+        ):
+            return False
+        own, given = self.trunk.state_dict(), network.state_dict()
+        speech = separator.queries.embeddings[separator.queries.index("speech")]
+        for name, weight in given.items():
+            if name.startswith("head."):
+                continue
+            if name.endswith("film.project.weight"):
+                own[name].zero_()
+            elif name.endswith("film.project.bias"):
+                own[name].copy_(weight + given[name.replace("bias", "weight")] @ speech)
+            elif own[name].shape != weight.shape:
+                own[name].zero_()[:, FEATURES : 2 * FEATURES] = weight
+            else:
+                own[name].copy_(weight)
+        return True
+
+    def condition(self, mixture: Tensor, extraction: Extraction, keep_latents: Tensor | None = None) -> Condition:
+        """As in :class:`DataPredictor`; rows without latents have no fine ones either."""
+        *pooled, finest = extraction.latents
+        given = super().condition(mixture, Extraction(extraction.estimate, tuple(pooled)), keep_latents)
+        # Contiguous, as in LatentTokens.
+        fine = self.fine(finest.contiguous())
+        if keep_latents is not None:
+            fine = fine * keep_latents.float()[:, None, None, None]
+        return replace(given, fine=fine)
+
+    def features(self, sources: Tensor) -> Tensor:
+        """The separator's own features of every source: real and imaginary part and log magnitude."""
+        return torch.cat([spectral_features(source) for source in sources.unbind(1)], dim=1)
+
+    def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         time = self.time(t)
         skips: list[Tensor] = []
-        for down, encoder in zip(self.downs, self.encoders, strict=True):
-            x = encoder(down(x), time)
+        for level, down in enumerate(self.trunk.downs):
+            x = down(x, time)
+            if level == 0 and condition.fine is not None:
+                x = x + condition.fine
             skips.append(x)
-        x = self.middle(self.attentions[0](x, memories[0]), time)
-        skips.pop()
-        for level, (up, decoder) in enumerate(zip(self.ups, self.decoders, strict=True)):
-            x = up(x) + skips.pop()
-            if level == 0:
-                x = self.attentions[1](x, memories[1])
-            x = decoder(x, time)
-        return self.head(x)
+        x = self.attentions[0](self.trunk.bottleneck(x), condition.memories[0])
+        for up in self.trunk.ups:
+            x = up(x, skips.pop(), time)
+        return self.trunk.head(x + skips.pop())

@@ -116,8 +116,8 @@ class ResUNet(nn.Module):
         self.ups = nn.ModuleList(Up(b, a, config.query_size) for a, b in reversed(pairs[1:]))
         self.head = nn.ConvTranspose2d(config.channels[0], outputs, (4, 3), stride=(2, 1), padding=(1, 1))
 
-    def forward(self, features: Tensor, query: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return mask channels ``(batch, 3, bins, frames)`` and latents (bottleneck, first decoder level)."""
+    def forward(self, features: Tensor, query: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Return mask channels ``(batch, 3, bins, frames)`` and latents (bottleneck, first and last decoder level)."""
         skips: list[Tensor] = []
         x = features
         for down in self.downs:
@@ -128,7 +128,8 @@ class ResUNet(nn.Module):
         for up in self.ups:
             x = up(x, skips.pop(), query)
             decoded.append(x)
-        return self.head(x + skips.pop()), (bottleneck, decoded[0])
+        finest = x + skips.pop()
+        return self.head(finest), (bottleneck, decoded[0], finest)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -25,6 +25,9 @@ class Extraction:
     latents: tuple[Tensor, ...]
 
 
+FEATURES = 3
+
+
 def spectral_features(mixture: Tensor) -> Tensor:
     """Real part, imaginary part and log magnitude of a compressed spectrum, ``(batch, 3, bins, frames)``."""
     log_magnitude = 0.2 * (mixture.abs() + 1e-4).log() + 0.5

@@ -11,22 +11,22 @@ from torch import Tensor
 from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, stft
 from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
 from exdiff_cli.diffuse.sampler import BridgeKind, sample_bridge, schedule
-from exdiff_cli.diffuse.score_net import Condition, ScoreNetConfig
+from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
 from exdiff_cli.diffuse.sde import score_matching_loss
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
-from exdiff_cli.training.losses import separation_loss
+from exdiff_cli.training.losses import restoration_loss
 from exdiff_cli.training.mixing import Mixture
 
 EARLIEST_TIME = 0.02
-WARM_SHARE = 0.3
+WARM_SHARE = 0.4
 ROLLOUT_SHARE = 0.4
-ROLLOUT_FROM = 0.3
+ROLLOUT_FROM = 0.1
 """Share of the training time after which states come from the sampler too: before, it has nothing to say."""
 
-ROLLOUT_STEPS = (2, 4, 8)
+ROLLOUT_STEPS = (2, 4)
 COMPARED_MIXTURES = 40
 """How many mixtures of the validation set, one round of its scenes, do for comparisons."""
 
@@ -49,6 +49,8 @@ class DiffuseTask:
         self.sampler = sampler or SamplerConfig()
         self.latents_dropped, self.spectral = latents_dropped, spectral
         self.model = build_score_net(config)
+        if isinstance(self.model, ScoreNet):
+            self.model.begin_from(self.separator)
         self.description: dict[str, Any] = {
             "model": "diffuse",
             "preset": preset_name(config),
@@ -76,7 +78,7 @@ class DiffuseTask:
             return self._score_matching(target, condition, generator)
         state, t = self._draw_state(target, condition, progress, generator)
         prediction = self.model(state, t, condition)
-        return separation_loss(prediction, target, batch.speech, self.spectral)
+        return restoration_loss(prediction, target, batch.speech, self.spectral)
 
     def _noise_like(self, state: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(state.shape, generator=generator, device=state.device, dtype=state.dtype)
@@ -103,6 +105,8 @@ class DiffuseTask:
             return self._roll_out(condition, generator)
         warm = kind < rollout + WARM_SHARE
         t = self._times(len(target), 0.3 if warm else EARLIEST_TIME, 1.0, generator)
+        if warm:  # Half of them as sampling begins.
+            t[::2] = self.sampler.start
         goal = condition.estimate if warm else target
         noise = self._noise_like(target, generator)
         return self.sampler.bridge().perturb(goal, condition.mixture, t, noise), t
@@ -144,7 +148,7 @@ class DiffuseTask:
         return met[-1]
 
     def validate(self, batch: Mixture) -> dict[str, float]:
-        """Measures at the configured steps and of Extract alone.
+        """Measures at the configured steps and of Extract alone; ``score`` is of the spectral loss only.
 
         For comparison one step, and the same steps without latents, on the first mixtures alone, ``few_`` with.
         """
@@ -160,8 +164,12 @@ class DiffuseTask:
         return {
             f"{label}{name}": value
             for label, spectra, mixtures in compared
-            for name, value in validation_measures(spectra, mixtures, self.spectral).items()
+            for name, value in validation_measures(spectra, mixtures, self.spectral, ratio_weight=0.0).items()
         }
+
+    def score(self, batch: Mixture) -> float:
+        """What Extract is judged by, of the whole way at the configured steps."""
+        return validation_measures(self._sample(batch.mixture, self.sampler.steps), batch, self.spectral)["score"]
 
     def _sample(self, mixture: Tensor, steps: int, use_latents: bool = True) -> Tensor:
         """Spectra that a sampler of so many steps gives for waveforms; of none, Extract's estimates."""
