@@ -97,7 +97,8 @@ def _faded(clip: np.ndarray, fade: int) -> np.ndarray:
     return shaped.astype(np.int16)
 
 
-def _lay_out(clips: Iterable[np.ndarray], names: tuple[str, ...], pauses: bool, sample_rate: int) -> Pool:
+def lay_out(clips: Iterable[np.ndarray], names: tuple[str, ...], pauses: bool, sample_rate: int = 16_000) -> Pool:
+    """Int16 clips ``(samples,)`` end to end; with ``pauses``, each is followed by a short random silence."""
     generator = random.Random(0)
     pieces: list[np.ndarray] = []
     starts: list[int] = []
@@ -116,7 +117,7 @@ def load_pool(paths: Sequence[Path], pauses: bool, sample_rate: int = 16_000) ->
     """Decode files into a pool; with ``pauses``, each clip is followed by a short random silence."""
     with ThreadPoolExecutor() as threads:
         clips = threads.map(lambda path: decode(path, sample_rate), paths)
-        return _lay_out(clips, tuple(path.stem for path in paths), pauses, sample_rate)
+        return lay_out(clips, tuple(path.stem for path in paths), pauses, sample_rate)
 
 
 def _shuffled(paths: Sequence[Path]) -> list[Path]:

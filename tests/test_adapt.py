@@ -1,0 +1,121 @@
+"""Adaptation: only a bundle that is better on the site and no worse elsewhere is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from exdiff_cli.bundle import Bundle, load_bundle
+from exdiff_cli.training import adapt as module
+from exdiff_cli.training import validation
+from exdiff_cli.training.adapt import Judgement, Weights, adapt, blend, choose, load_speech
+from exdiff_cli.training.pool import TrainingAudio
+from exdiff_cli.training.site import Site
+from exdiff_cli.training.trainer import TrainOptions
+
+FIRST, TUNED = {"a": torch.tensor([0.0])}, {"a": torch.tensor([1.0])}
+
+
+def judge_by(site: dict[float, float], fixed: dict[float, float]) -> module.Judge:
+    def judge(weights: Weights) -> Judgement:
+        share = weights["a"].item()
+        return Judgement(site[share], fixed[share])
+
+    return judge  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("site", "fixed", "share"),
+    [
+        ((1.0, 0.75, 0.5, 0.25), (1, 1, 1, 1), 1.0),
+        ((1.0, 0.75, 0.5, 0.25), (-1, -0.1, 0.1, 0), 0.5),
+        ((0.5, 0.9, 0.8, 0.25), (1, 1, 1, 1), 0.75),
+        ((1.0, 0.75, 0.5, 0.25), (-1, -1, -1, -1), 0.0),
+        ((-1.0, -0.75, 0.0, -0.25), (1, 1, 1, 1), 0.0),
+    ],
+)
+def test_the_best_on_the_site_among_those_that_are_no_worse_elsewhere(
+    site: tuple[float, ...], fixed: tuple[float, ...], share: float
+) -> None:
+    judge = judge_by(dict(zip(module.SHARES, site, strict=True)), dict(zip(module.SHARES, fixed, strict=True)))
+    before = Judgement(0.0, 0.0)
+    found, after = choose(judge, FIRST, TUNED, before)
+    assert found == share
+    assert after == (judge(blend(FIRST, TUNED, share)) if share else before)
+
+
+def test_blends_lie_on_the_way() -> None:
+    assert [blend(FIRST, TUNED, share)["a"].item() for share in (0.0, 0.25, 1.0)] == [0.0, 0.25, 1.0]
+
+
+@pytest.fixture
+def site(training_audio: TrainingAudio) -> Site:
+    return Site(training_audio.noise, training_audio.valid_noise, 10.0)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SITE_MIXTURES", 2)
+    monkeypatch.setattr(module, "FIXED_MIXTURES", 2)
+    monkeypatch.setattr(validation, "CLEAR", replace(validation.CLEAR, seconds=0.5))
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_bundle_is_written_only_where_it_is_better(
+    bundle_folder: Path,
+    site: Site,
+    training_audio: TrainingAudio,
+    small: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    better: bool,
+) -> None:
+    if better:
+        monkeypatch.setattr(module, "choose", lambda *_: (0.5, Judgement(1.0, 1.0)))
+    else:
+        monkeypatch.setattr(module, "choose", lambda judge, first, tuned, before: (0.0, before))
+    bundle = load_bundle(str(bundle_folder))
+    first = load_file(bundle_folder / "extract.safetensors")
+    options = TrainOptions(
+        tmp_path / "run", max_time=0.5, batch=2, warmup_steps=1, validation_mixtures=2, recipe=module.TRAINING
+    )
+    result = adapt(bundle, site, training_audio, options, tmp_path / "adapted")
+    assert (tmp_path / "adapted").exists() == better
+    assert (result.share > 0) == better
+    if better:
+        written = load_bundle(str(tmp_path / "adapted"))
+        assert written.sampler == bundle.sampler
+        tuned = load_file(tmp_path / "run" / "last.safetensors")
+        for name, weight in written.separator.state_dict().items():
+            torch.testing.assert_close(weight, (first[name] + tuned[name]) / 2)
+        assert_same(written, bundle)
+    assert_unchanged(bundle_folder, first)
+
+
+def assert_same(written: Bundle, bundle: Bundle) -> None:
+    own = bundle.score_net.state_dict()
+    assert all(torch.equal(weight, own[name]) for name, weight in written.score_net.state_dict().items())
+
+
+def assert_unchanged(folder: Path, first: dict[str, Tensor]) -> None:
+    again = load_file(folder / "extract.safetensors")
+    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+
+
+def test_shipped_speech_is_there_and_the_noise_is_the_site_own(site: Site) -> None:
+    audio = load_speech(None, site)
+    assert audio.noise is site.noise
+    assert len(audio.valid_noise.names) == 4
+    assert len(audio.speech.samples) > 300 * 16_000
+    assert not torch.equal(audio.speech.samples[:16_000], audio.valid_speech.samples[:16_000])
+
+
+def test_a_data_directory_takes_its_place(site: Site, data_dir: Path) -> None:
+    audio = load_speech(data_dir, site)
+    assert audio.noise is site.noise
+    assert len(audio.speech.samples) < 300 * 16_000
