@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ from exdiff_cli.discover import default_output
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.presets import find_preset
-from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.summary import run_json, run_table
 from exdiff_cli.text import printable
 
@@ -62,10 +62,14 @@ def choose_device(name: str) -> str:
     return name
 
 
-def make_settings(bundle: Bundle, steps: int | None, seed: int, latents: bool) -> Settings:
-    """The bundle's sampler with what was asked for."""
-    sampler = bundle.sampler if steps is None else replace(bundle.sampler, steps=steps)
-    return Settings(sampler=sampler, seed=seed, use_latents=latents)
+def make_settings(bundle: Bundle, steps: int | None, seed: int, latents: bool, query: str = SPEECH) -> Settings:
+    """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
+    known = bundle.separator.queries.names
+    if query not in known:
+        raise UsageError(f"--query {query}: {bundle.name} knows {' and '.join(known)}")
+    if steps is None:
+        steps = bundle.sampler.steps if query == SPEECH else 0
+    return Settings(sampler=replace(bundle.sampler, steps=steps), seed=seed, use_latents=latents, query=query)
 
 
 @app.command()
@@ -78,6 +82,7 @@ def enhance(
     bundle: BundleOption = DEFAULT_BUNDLE,
     steps: StepsOption = None,
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
+    query: Annotated[str, typer.Option(help="What to take out: speech, or noise, which is all the rest.")] = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
     device: DeviceOption = "auto",
@@ -88,7 +93,7 @@ def enhance(
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     target = output or default_output(paths)
     loaded = load_bundle(bundle)
-    settings = make_settings(loaded, steps, seed, latents)
+    settings = make_settings(loaded, steps, seed, latents, query)
     resources = Resources(choose_device(device), batch)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
 
@@ -251,6 +256,48 @@ def train_validation(
 
     count = write_validation_set(load_training_audio(data, for_diffuse=False), out)
     typer.echo(f"{out}: {count} mixtures")
+
+
+@app.command()
+def adapt(
+    paths: Annotated[list[Path], typer.Argument(help="Recordings of the site, or folders of them.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")],
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    max_time: Annotated[str, typer.Option(help="Training time, as 15m or 1h.")] = "15m",
+    data: Annotated[
+        Path | None, typer.Option(help="Data directory to take clean speech from. [default: shipped]")
+    ] = None,
+    learning_rate: RateOption = 5e-4,
+    batch: BatchOption = 8,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Fine-tune a bundle to a site's noise, learnt from where nobody speaks in its recordings.
+
+    The new bundle is written only if it is better on that noise and not worse on the fixed validation set.
+    """
+    from exdiff_cli.audio.io import AUDIO_SUFFIXES
+    from exdiff_cli.discover import discover
+    from exdiff_cli.training.adapt import adapt_to
+    from exdiff_cli.training.run import train_options
+
+    if out.exists():
+        raise UsageError(f"{out}: exists; name a new folder for the adapted bundle")
+    found = discover(paths, None, AUDIO_SUFFIXES)
+    options = train_options(out, max_time, False, None, batch, learning_rate, seed, choose_device(device))
+    result = adapt_to([job.source for job in found.jobs], load_bundle(bundle), data, options, out, say)
+    site, fixed = (
+        f"{getattr(result.before, name):.4f} to {getattr(result.after, name):.4f}" for name in ("site", "fixed")
+    )
+    if not result.share:
+        say("no better on the site's noise without getting worse elsewhere: nothing was written")
+        raise typer.Exit(ExitCode.QUALITY_GATE)
+    site, fixed = (
+        f"{first:.4f} to {second:.4f}"
+        for first, second in zip(astuple(result.before), astuple(result.after), strict=True)
+    )
+    typer.echo(f"{out}: {result.share:.0%} of what was learnt; score on the site's noise {site}, elsewhere {fixed}")
 
 
 @app.command("bundle")

@@ -74,8 +74,8 @@ class Enhancer:
         return istft(expand(estimate, spectral), mixture.shape[-1], spectral)
 
     def _extract(self, spectrum: Tensor) -> Extraction:
-        speech = self.bundle.separator.queries.index("speech")
-        return self.bundle.separator(spectrum, torch.full((len(spectrum),), speech, device=self.device))
+        query = self.bundle.separator.queries.index(self.settings.query)
+        return self.bundle.separator(spectrum, torch.full((len(spectrum),), query, device=self.device))
 
     def _diffuse(self, spectrum: Tensor, extraction: Extraction, seeds: list[int]) -> Tensor:
         noise = seeded_noise(seeds, (spectrum.shape[1], spectrum.shape[2]), self.device)

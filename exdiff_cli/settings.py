@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
 
+SPEECH = "speech"
 DEFAULT_BUNDLE = "exdiff-speech-16k"
 
 RESULT_VERSION = 1
@@ -20,7 +21,8 @@ class Settings:
     """Everything that changes the samples of a result.
 
     ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
-    ``use_latents`` off, Diffuse attends to its null token instead.
+    ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
+    mixture; Diffuse knows only how speech sounds.
     """
 
     sampler: SamplerConfig
@@ -28,12 +30,16 @@ class Settings:
     overlap: int = 16_384
     seed: int = 0
     use_latents: bool = True
+    query: str = SPEECH
 
     def __post_init__(self) -> None:
         if self.sampler.steps < 0:
             raise UsageError(f"--steps {self.sampler.steps}: give 0 (Extract alone) or more")
         if not 0 < self.sampler.start <= 1:
             raise UsageError(f"--start {self.sampler.start}: give a time above 0 and up to 1")
+
+        if self.sampler.steps and self.query != SPEECH:
+            raise UsageError(f"--query {self.query} with --steps {self.sampler.steps}: Diffuse restores speech only")
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

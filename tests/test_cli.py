@@ -28,7 +28,9 @@ from exdiff_cli.lock import locked
 from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import QualityReport
+from exdiff_cli.training import adapt as adaptation
 from exdiff_cli.training import validation
+from exdiff_cli.training.adapt import Adaptation, Judgement
 from exdiff_cli.training.run import parse_time
 
 NOBODY = 65534
@@ -180,6 +182,8 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,x"), "--steps 1,x"),
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,"), "--steps 1,"),
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--measures", "mos"), "--measures mos"),
+        (("enhance", "CALLS", "BUNDLE", "--query", "birds"), "knows speech and noise"),
+        (("enhance", "CALLS", "BUNDLE", "--query", "noise", "--steps", "2"), "restores speech only"),
         (("bench", "--bundle", "absent"), "no model bundle"),
         (("picture", "CALLS/0.wav", "CALLS/1.wav", "-o", "CALLS/a.xyz"), "a.xyz: cannot be written"),
         (("bundle", "--extract", "CALLS/0.wav", "--diffuse", "CALLS/0.wav", "--out", "CALLS/b"), "trained weights"),
@@ -228,6 +232,35 @@ def test_weights_of_another_network_are_one_line(exdiff: Exdiff, data_dir: Path,
         called = exdiff("train", "diffuse", "--data", data_dir, "--out", tmp_path / "run", "--extract", given)
         assert called.code == 2
         assert f"{given}: does not fit" in called.complaint
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_adapt_writes_or_says_why_not(
+    exdiff: Exdiff, calls: Path, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    result = Adaptation(share, Judgement(-0.5, -0.1), Judgement(-0.25 if share else -0.5, -0.1))
+    monkeypatch.setattr(adaptation, "adapt_to", lambda *given: result)
+    called = exdiff("adapt", calls, "-o", tmp_path / "mine", "--bundle", bundle_folder)
+    if share:
+        assert (called.code, called.err) == (0, "")
+        assert called.out == (
+            f"{tmp_path / 'mine'}: 50% of what was learnt; "
+            "score on the site's noise -0.5000 to -0.2500, elsewhere -0.1000 to -0.1000\n"
+        )
+    else:
+        assert (called.code, called.out) == (6, "")
+        assert "nothing was written" in called.complaint
+
+
+def test_adapt_refuses_what_it_cannot_use(exdiff: Exdiff, bundle_folder: Path, tmp_path: Path) -> None:
+    there = exdiff("adapt", tmp_path, "-o", bundle_folder)
+    assert there.code == 2
+    assert "exists; name a new folder" in there.complaint
+    assert exdiff("adapt", tmp_path, "-o", tmp_path / "mine").code == 4
+    store(tmp_path / "short.wav", 1.0)
+    little = exdiff("adapt", tmp_path / "short.wav", "-o", tmp_path / "mine", "--bundle", bundle_folder)
+    assert little.code == 2
+    assert "adapt needs 5 s" in little.complaint
 
 
 # --- enhance: the other exit codes --------------------------------------------------------------------------

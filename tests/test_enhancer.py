@@ -138,6 +138,12 @@ def test_latents_do_not_matter_to_extract(bundle: Bundle) -> None:
     np.testing.assert_array_equal(before, after)
 
 
+def test_the_query_says_what_is_taken_out(bundle: Bundle) -> None:
+    (speech,), (noise,) = (enhance(bundle, *pieces(1), steps=0, query=query) for query in ("speech", "noise"))
+    assert np.isfinite(noise).all()
+    assert not np.allclose(speech, noise, atol=1e-4)
+
+
 def test_seconds_are_counted_by_stage(bundle: Bundle) -> None:
     enhancer = Enhancer(bundle, short_settings(bundle), CPU)
     enhancer(pieces(1))

@@ -12,9 +12,9 @@ from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
 from exdiff_cli.settings import Settings
 
-BASE = Settings(SamplerConfig())
+BASE = Settings(SamplerConfig(steps=0))
 OTHER_SAMPLER: dict[str, Any] = {"process": "ouve", "noise_scale": 0.02, "steps": 7, "start": 0.75, "kind": "sde"}
-OTHER: dict[str, Any] = {"segment": 65_536, "overlap": 8_192, "seed": 1, "use_latents": False}
+OTHER: dict[str, Any] = {"segment": 65_536, "overlap": 8_192, "seed": 1, "use_latents": False, "query": "noise"}
 
 
 def test_every_setting_has_its_case_here() -> None:
@@ -43,7 +43,7 @@ def test_another_version_of_the_results_changes_the_key(monkeypatch: pytest.Monk
 
 
 def test_equal_settings_have_one_key() -> None:
-    assert Settings(SamplerConfig()).cache_key() == BASE.cache_key()
+    assert Settings(SamplerConfig(steps=0)).cache_key() == BASE.cache_key()
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,8 @@ def test_what_cannot_be_sampled_is_refused(sampler: SamplerConfig, option: str) 
 @pytest.mark.parametrize("sampler", [SamplerConfig(steps=0), SamplerConfig(start=1.0)])
 def test_the_ends_of_the_ranges_are_valid(sampler: SamplerConfig) -> None:
     assert Settings(sampler).sampler == sampler
+
+
+def test_diffuse_restores_speech_only() -> None:
+    with pytest.raises(UsageError, match="--query noise with --steps 4"):
+        Settings(SamplerConfig(steps=4), query="noise")
