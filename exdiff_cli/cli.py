@@ -14,7 +14,8 @@ from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli import __version__
-from exdiff_cli.bundle import Bundle, load_bundle, write_bundle
+from exdiff_cli.bundle import Bundle, load_bundle, read_trained, write_bundle
+from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.discover import default_output
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
@@ -35,6 +36,10 @@ app.add_typer(train, name="train")
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
 StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
+StrengthOption = Annotated[
+    float | None,
+    typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. [default: the bundle's]"),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -62,14 +67,27 @@ def choose_device(name: str) -> str:
     return name
 
 
-def make_settings(bundle: Bundle, steps: int | None, seed: int, latents: bool, query: str = SPEECH) -> Settings:
+def change(sampler: SamplerConfig, **values: float | None) -> SamplerConfig:
+    """A sampler with those values that are given."""
+    return replace(sampler, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+
+
+def make_settings(
+    bundle: Bundle,
+    steps: int | None,
+    seed: int,
+    latents: bool,
+    query: str = SPEECH,
+    strength: float | None = None,
+) -> Settings:
     """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
     known = bundle.separator.queries.names
     if query not in known:
         raise UsageError(f"--query {query}: {bundle.name} knows {' and '.join(known)}")
-    if steps is None:
-        steps = bundle.sampler.steps if query == SPEECH else 0
-    return Settings(sampler=replace(bundle.sampler, steps=steps), seed=seed, use_latents=latents, query=query)
+    if steps is None and query != SPEECH:
+        steps = 0
+    sampler = change(bundle.sampler, steps=steps, strength=strength)
+    return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query)
 
 
 @app.command()
@@ -81,6 +99,7 @@ def enhance(
     ] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     steps: StepsOption = None,
+    strength: StrengthOption = None,
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
     query: Annotated[str, typer.Option(help="What to take out: speech, or noise, which is all the rest.")] = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
@@ -93,7 +112,7 @@ def enhance(
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     target = output or default_output(paths)
     loaded = load_bundle(bundle)
-    settings = make_settings(loaded, steps, seed, latents, query)
+    settings = make_settings(loaded, steps, seed, latents, query, strength)
     resources = Resources(choose_device(device), batch)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
 
@@ -305,9 +324,16 @@ def bundle_command(
     extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors.")],
     diffuse: Annotated[Path, typer.Option(help="Diffusion model trained on it, *.safetensors.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    steps: Annotated[int | None, typer.Option(min=0, help="Default steps. [default: as trained]")] = None,
+    start: Annotated[float | None, typer.Option(help="Time of the warm start. [default: as trained]")] = None,
+    strength: StrengthOption = None,
 ) -> None:
     """Make a bundle of two trained models, for `enhance --bundle FOLDER`."""
-    write_bundle(out, extract, diffuse)
+    read_trained(extract, "extract")
+    trained = SamplerConfig(**read_trained(diffuse, "diffuse")[1]["sampler"])
+    sampler = change(trained, steps=steps, start=start, strength=strength)
+    Settings(sampler)  # Refuses what no run could use.
+    write_bundle(out, extract, diffuse, sampler)
     load_bundle(str(out))
     typer.echo(out)
 

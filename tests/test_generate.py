@@ -109,3 +109,12 @@ def test_noise_follows_from_seed_and_step() -> None:
     assert not torch.equal(noise(0), noise(1))
     assert not torch.equal(noise(0), seeded_noise([1 + 2**40, 2 + 2**40], (256, FRAMES), CPU)(0))
     assert noise(0).abs().square().mean().item() == pytest.approx(1, abs=0.1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("process", ["bridge", "ouve"])
+def test_strength_is_the_way_from_the_estimate_to_the_sample(lively_score_net: ScoreNet, process: str) -> None:
+    whole = SamplerConfig(process="ouve" if process == "ouve" else "bridge", steps=2)
+    full, half, none = (sample(lively_score_net, replace(whole, strength=share), [1, 2, 3]) for share in (1, 0.5, 0))
+    torch.testing.assert_close(half, (full + none) / 2)
+    torch.testing.assert_close(none, extraction().estimate)

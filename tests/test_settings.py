@@ -13,7 +13,14 @@ from exdiff_cli.errors import UsageError
 from exdiff_cli.settings import Settings
 
 BASE = Settings(SamplerConfig(steps=0))
-OTHER_SAMPLER: dict[str, Any] = {"process": "ouve", "noise_scale": 0.02, "steps": 7, "start": 0.75, "kind": "sde"}
+OTHER_SAMPLER: dict[str, Any] = {
+    "process": "ouve",
+    "noise_scale": 0.02,
+    "steps": 7,
+    "start": 0.75,
+    "kind": "sde",
+    "strength": 0.5,
+}
 OTHER: dict[str, Any] = {"segment": 65_536, "overlap": 8_192, "seed": 1, "use_latents": False, "query": "noise"}
 
 
@@ -68,3 +75,9 @@ def test_the_ends_of_the_ranges_are_valid(sampler: SamplerConfig) -> None:
 def test_diffuse_restores_speech_only() -> None:
     with pytest.raises(UsageError, match="--query noise with --steps 4"):
         Settings(SamplerConfig(steps=4), query="noise")
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.5])
+def test_strength_is_a_share(strength: float) -> None:
+    with pytest.raises(UsageError, match="give a share from 0 to 1"):
+        Settings(SamplerConfig(strength=strength))

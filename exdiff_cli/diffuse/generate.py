@@ -22,7 +22,8 @@ class SamplerConfig:
     """How to sample: the process, its noise, the start time and the number of steps.
 
     ``noise_scale`` is the bridge's ``c``; ``start`` is the time t_s of the warm start from Extract's
-    estimate, 1 for none.
+    estimate, 1 for none. ``strength`` is how far to go from that estimate to the sample: where their errors differ,
+    a point between them is nearer to the truth than either.
     """
 
     process: ProcessName = "bridge"
@@ -30,6 +31,7 @@ class SamplerConfig:
     steps: int = 4
     start: float = 0.5
     kind: BridgeKind = "ode"
+    strength: float = 1.0
 
     def bridge(self) -> Bridge:
         return Bridge(c=self.noise_scale)
@@ -57,7 +59,8 @@ def generate(
         return model(state, t, condition)
 
     run = _run_bridge if sampler.process == "bridge" else _run_ouve
-    return run(predict, mixture, extraction.estimate, sampler, noise)
+    sample = run(predict, mixture, extraction.estimate, sampler, noise)
+    return torch.lerp(extraction.estimate, sample, sampler.strength)
 
 
 def _run_bridge(predict: Model, mixture: Tensor, estimate: Tensor, sampler: SamplerConfig, noise: Noise) -> Tensor:

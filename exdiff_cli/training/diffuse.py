@@ -17,7 +17,7 @@ from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
-from exdiff_cli.training.losses import restoration_loss
+from exdiff_cli.training.losses import separation_loss
 from exdiff_cli.training.mixing import Mixture
 
 EARLIEST_TIME = 0.02
@@ -78,7 +78,7 @@ class DiffuseTask:
             return self._score_matching(target, condition, generator)
         state, t = self._draw_state(target, condition, progress, generator)
         prediction = self.model(state, t, condition)
-        return restoration_loss(prediction, target, batch.speech, self.spectral)
+        return separation_loss(prediction, target, batch.speech, self.spectral)
 
     def _noise_like(self, state: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(state.shape, generator=generator, device=state.device, dtype=state.dtype)
@@ -148,7 +148,7 @@ class DiffuseTask:
         return met[-1]
 
     def validate(self, batch: Mixture) -> dict[str, float]:
-        """Measures at the configured steps and of Extract alone; ``score`` is of the spectral loss only.
+        """Measures at the configured steps and of Extract alone.
 
         For comparison one step, and the same steps without latents, on the first mixtures alone, ``few_`` with.
         """
@@ -164,7 +164,7 @@ class DiffuseTask:
         return {
             f"{label}{name}": value
             for label, spectra, mixtures in compared
-            for name, value in validation_measures(spectra, mixtures, self.spectral, ratio_weight=0.0).items()
+            for name, value in validation_measures(spectra, mixtures, self.spectral).items()
         }
 
     def score(self, batch: Mixture) -> float:

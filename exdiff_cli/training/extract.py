@@ -51,13 +51,11 @@ class ExtractTask:
         return validation_measures(torch.cat(estimates), batch, self.spectral)
 
 
-def validation_measures(
-    estimate: Tensor, batch: Mixture, spectral: SpectralConfig, ratio_weight: float = 0.02
-) -> dict[str, float]:
-    """Spectral loss, mean SI-SDR over mixtures that hold speech, and ``score = ratio_weight SI-SDR - 10 loss``."""
+def validation_measures(estimate: Tensor, batch: Mixture, spectral: SpectralConfig) -> dict[str, float]:
+    """Spectral loss, mean SI-SDR over mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
     loss = spectral_loss(estimate, compress(stft(batch.speech, spectral), spectral), spectral).item()
     waveform = istft(expand(estimate, spectral), batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
     # Without any speech the mean would be no number, and no weights the best.
     ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item() if audible.any() else 0.0
-    return {"valid_loss": loss, "si_sdr": ratio, "score": ratio_weight * ratio - 10 * loss}
+    return {"valid_loss": loss, "si_sdr": ratio, "score": 0.02 * ratio - 10 * loss}

@@ -44,12 +44,3 @@ def separation_loss(estimate: Tensor, target: Tensor, waveform: Tensor, config: 
         synthesised = istft(expand(estimate[audible], config), waveform.shape[-1], config)
         loss = loss - 0.02 * si_sdr(synthesised, waveform[audible]).clamp_max(30).mean()
     return loss
-
-
-def restoration_loss(estimate: Tensor, target: Tensor, waveform: Tensor, config: SpectralConfig) -> Tensor:
-    """Ten times the spectral loss and twice the mean absolute error of the waveform, ``(batch, samples)``.
-
-    Without a ratio: where that is asked for, a predictor rather takes speech away than leave noise.
-    """
-    synthesised = istft(expand(estimate, config), waveform.shape[-1], config)
-    return 10 * spectral_loss(estimate, target, config) + 2 * (synthesised - waveform).abs().mean()
