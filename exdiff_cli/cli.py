@@ -16,7 +16,7 @@ from tqdm import tqdm
 from exdiff_cli import __version__
 from exdiff_cli.bundle import Bundle, load_bundle, read_trained, write_bundle
 from exdiff_cli.diffuse.generate import SamplerConfig
-from exdiff_cli.discover import default_output
+from exdiff_cli.discover import default_output, discover
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.presets import find_preset
@@ -249,7 +249,7 @@ def train_diffuse(
     init: InitOption = None,
     batch: BatchOption = 8,
     learning_rate: RateOption = 1e-3,
-    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = 0.002,
+    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = SamplerConfig.noise_scale,
     process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -297,7 +297,6 @@ def adapt(
     The new bundle is written only if it is better on that noise and not worse on the fixed validation set.
     """
     from exdiff_cli.audio.io import AUDIO_SUFFIXES
-    from exdiff_cli.discover import discover
     from exdiff_cli.training.adapt import adapt_to
     from exdiff_cli.training.run import train_options
 
@@ -306,9 +305,6 @@ def adapt(
     found = discover(paths, None, AUDIO_SUFFIXES)
     options = train_options(out, max_time, False, None, batch, learning_rate, seed, choose_device(device))
     result = adapt_to([job.source for job in found.jobs], load_bundle(bundle), data, options, out, say)
-    site, fixed = (
-        f"{getattr(result.before, name):.4f} to {getattr(result.after, name):.4f}" for name in ("site", "fixed")
-    )
     if not result.share:
         say("no better on the site's noise without getting worse elsewhere: nothing was written")
         raise typer.Exit(ExitCode.QUALITY_GATE)

@@ -63,7 +63,15 @@ class Scores:
 
     def mean(self, system: System, measure: str) -> Mean | None:
         """None where the measure is defined on no pair."""
-        return mean_of([row.measures[measure] for row in self.of(system)])
+        return mean_of(self._values(system, measure))
+
+    def average(self, system: System, measure: str) -> float | None:
+        """The mean alone, without the cost of its interval."""
+        known = [value for value in self._values(system, measure) if value is not None]
+        return float(np.mean(known)) if known else None
+
+    def _values(self, system: System, measure: str) -> list[float | None]:
+        return [row.measures[measure] for row in self.of(system)]
 
     def gain(self, system: System, over: System, measure: str) -> Mean | None:
         """Mean difference of two systems, paired, so that what the pairs differ by among themselves cancels."""

@@ -37,7 +37,6 @@ class Settings:
             raise UsageError(f"--steps {self.sampler.steps}: give 0 (Extract alone) or more")
         if not 0 < self.sampler.start <= 1:
             raise UsageError(f"--start {self.sampler.start}: give a time above 0 and up to 1")
-
         if not 0 <= self.sampler.strength <= 1:
             raise UsageError(f"--strength {self.sampler.strength}: give a share from 0 to 1")
         if self.sampler.steps and self.query != SPEECH:

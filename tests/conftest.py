@@ -5,6 +5,7 @@ Imports of torch lie in the fixtures, so that test files which need none start q
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,3 +131,12 @@ def bundle(bundle_folder: Path) -> Bundle:
     from exdiff_cli.bundle import load_bundle
 
     return load_bundle(str(bundle_folder))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """A noisy and a clean folder of one pair."""
+    for kind in ("noisy", "clean"):
+        (tmp_path / kind).mkdir()
+        shutil.copy(CLIPS / f"{kind}.wav", tmp_path / kind / "p257_054.wav")
+    return tmp_path / "noisy", tmp_path / "clean"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,6 @@ from recordings import DATA, samples_of, store, talk
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.datasets import find_pairs, snr_band
 from exdiff_cli.errors import DataError, RecordingError
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """A noisy and a clean folder of one pair."""
-    for kind in ("noisy", "clean"):
-        (tmp_path / kind).mkdir()
-        shutil.copy(DATA / f"{kind}.wav", tmp_path / kind / "p257_054.wav")
-    return tmp_path / "noisy", tmp_path / "clean"
 
 
 def refusal(noisy: Path, clean: Path | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import short_settings
-from recordings import DATA, samples_of, store
+from recordings import samples_of, store
 
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.bundle import Bundle
@@ -25,15 +24,6 @@ from exdiff_cli.scores import Scores
 from exdiff_cli.settings import Resources
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """A noisy and a clean folder of one pair."""
-    for kind in ("noisy", "clean"):
-        (tmp_path / kind).mkdir()
-        shutil.copy(DATA / f"{kind}.wav", tmp_path / kind / "p257_054.wav")
-    return tmp_path / "noisy", tmp_path / "clean"
 
 
 @pytest.fixture(autouse=True)

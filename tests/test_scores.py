@@ -33,6 +33,8 @@ def test_means_are_over_what_is_defined() -> None:
     assert (mean.value, mean.count) == (2.0, 3)
     assert mean.low < 2.0 < mean.high
     assert single == Mean(0.5, 0.5, 0.5, 1)
+    assert (found.average(EXTRACT, "pesq"), found.average(EXTRACT, "estoi")) == (2.0, 0.5)
+    assert found.only("noise", "bus").average(EXTRACT, "estoi") is None
     assert mean_of([None, None]) is None
     assert found.pairs == 3
 

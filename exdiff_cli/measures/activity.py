@@ -5,37 +5,24 @@ The package silero-vad carries the model; it is not imported, as it would set to
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from exdiff_cli.errors import UsageError
-from exdiff_cli.measures import SAMPLE_RATE, Floats
+from exdiff_cli.measures import Floats
+from exdiff_cli.measures.packaged import onnx_session
 
 FRAME_SAMPLES = 512
 """The detector judges frames of 32 ms at 16 kHz."""
 
-FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
 _CONTEXT = 64
-_MODEL = Path("data", "silero_vad_16k_sequence.onnx")
 
 
 @cache
 def _session() -> Any:
-    package = importlib.util.find_spec("silero_vad")
-    if package is None or not package.submodule_search_locations:
-        raise UsageError("voice activity needs the model in the package silero-vad: pip install silero-vad")
-    model = Path(package.submodule_search_locations[0], _MODEL)
-    if not model.is_file():
-        raise UsageError(f"voice activity model {model} is missing: reinstall the package silero-vad")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    name, install = "data/silero_vad_16k_sequence.onnx", "pip install silero-vad"
+    return onnx_session("voice activity", "silero_vad", name, install, threads=1)
 
 
 class ActivityMeter:

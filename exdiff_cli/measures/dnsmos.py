@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from exdiff_cli.errors import UsageError
 from exdiff_cli.measures import SAMPLE_RATE, Floats
+from exdiff_cli.measures.packaged import onnx_session
 
 WINDOW_SAMPLES = 144_160
 """Length of a DNSMOS window: 9.01 s."""
@@ -38,19 +36,8 @@ _FIT = {
 
 @cache
 def _session(threads: int) -> Any:
-    # Found without importing it: the package's own modules need librosa and more, and none of them is used.
-    package = importlib.util.find_spec("speechmos")
-    if package is None or not package.submodule_search_locations:
-        raise UsageError("DNSMOS needs the model in the package speechmos: pip install --no-deps speechmos")
-    model = Path(package.submodule_search_locations[0], "dnsmos_models", "sig_bak_ovr.onnx")
-    if not model.is_file():
-        raise UsageError(f"DNSMOS model {model} is missing: reinstall the package speechmos")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    install = "pip install --no-deps speechmos"
+    return onnx_session("DNSMOS", "speechmos", "dnsmos_models/sig_bak_ovr.onnx", install, threads)
 
 
 @dataclass(frozen=True)

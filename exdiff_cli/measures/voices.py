@@ -6,7 +6,6 @@ resemblyzer carries. The package itself is never imported: its own modules need 
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from exdiff_cli.measures import SAMPLE_RATE, Floats
+from exdiff_cli.measures.packaged import packaged_file
 
 _MELS = 40
 _WINDOW = 160
@@ -53,11 +53,8 @@ class SpeakerEncoder(nn.Module):
 
 def weights_file() -> Path | None:
     """Where the encoder's weights are; None where the package that carries them is not installed."""
-    package = importlib.util.find_spec("resemblyzer")
-    if package is None or not package.submodule_search_locations:
-        return None
-    path = Path(package.submodule_search_locations[0], "pretrained.pt")
-    return path if path.is_file() else None
+    path = packaged_file("resemblyzer", "pretrained.pt")
+    return path if path is not None and path.is_file() else None
 
 
 @cache

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from exdiff_cli.audio.io import Samples
 from exdiff_cli.audio.mono import read_mono
-from exdiff_cli.errors import UsageError
+from exdiff_cli.report.figure import save_figure
 from exdiff_cli.text import printable
 
 RANGE_DB = 80.0
@@ -31,12 +27,7 @@ def draw_before_after(before: Path, after: Path, target: Path) -> None:
     for axis, signal, title in zip(axes, signals, (f"before: {before.name}", f"after: {after.name}"), strict=True):
         _draw(axis, signal, title, top)
     axes[-1].set_xlabel("seconds")
-    try:
-        figure.savefig(target, dpi=110)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{target}: cannot be written ({error}); name a PNG or SVG file elsewhere") from error
-    finally:
-        plt.close(figure)
+    save_figure(figure, target)
 
 
 def _draw(axis: Axes, signal: Samples, title: str, top: float) -> None:

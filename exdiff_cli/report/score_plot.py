@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from exdiff_cli.errors import UsageError
+from exdiff_cli.report.figure import save_figure
 from exdiff_cli.report.score_tables import compared_by_tag, heading
 from exdiff_cli.scores import Scores
 
@@ -26,12 +22,7 @@ def draw_scores(scores: Scores, target: Path) -> None:
         _draw_means(axes[0, column], scores, measure, labels=column == 0)
         _draw_by_snr(axes[1, column], scores, measure)
     axes[1, 0].legend(fontsize=8)
-    try:
-        figure.savefig(target, dpi=110)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{target}: cannot be written ({error}); name a PNG or SVG file elsewhere") from error
-    finally:
-        plt.close(figure)
+    save_figure(figure, target)
 
 
 def _draw_means(axis: Axes, scores: Scores, measure: str, labels: bool) -> None:
@@ -48,8 +39,8 @@ def _draw_means(axis: Axes, scores: Scores, measure: str, labels: bool) -> None:
 
 def _draw_by_snr(axis: Axes, scores: Scores, measure: str) -> None:
     for system in compared_by_tag(scores):
-        means = [(float(snr), scores.only("snr", snr).mean(system, measure)) for snr in _levels(scores)]
-        known = [(snr, mean.value) for snr, mean in means if mean is not None]
+        means = [(float(snr), scores.only("snr", snr).average(system, measure)) for snr in _levels(scores)]
+        known = [(snr, mean) for snr, mean in means if mean is not None]
         axis.plot([snr for snr, _ in known], [value for _, value in known], "o-", label=system.label)
     axis.set_xlabel("SNR of the input, dB")
     axis.grid(alpha=0.3)

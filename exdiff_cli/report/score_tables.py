@@ -86,8 +86,8 @@ def _by_tag(scores: Scores, tag: str, measures: Sequence[str]) -> Table:
     table = _table(f"by {tag}", [f"{heading(name)}\n{system.label}" for name in measures for system in systems])
     for value in scores.tag_values(tag):
         part = scores.only(tag, value)
-        means = (part.mean(system, name) for name in measures for system in systems)
-        table.add_row(f"{value} ({part.pairs})", *("-" if mean is None else f"{mean.value:.2f}" for mean in means))
+        means = (part.average(system, name) for name in measures for system in systems)
+        table.add_row(f"{value} ({part.pairs})", *("-" if mean is None else f"{mean:.2f}" for mean in means))
     return table
 
 
@@ -117,10 +117,7 @@ def _system_json(scores: Scores, system: System) -> dict[str, object]:
 
 
 def _means_by_system(scores: Scores) -> dict[str, dict[str, float | None]]:
-    return {
-        system.label: {name: mean.value if (mean := scores.mean(system, name)) else None for name in scores.measures}
-        for system in scores.systems
-    }
+    return {system.label: {name: scores.average(system, name) for name in scores.measures} for system in scores.systems}
 
 
 def _flat_rows(scores: Scores) -> Iterator[dict[str, object]]:

@@ -12,6 +12,7 @@ from scipy.ndimage import binary_dilation
 from exdiff_cli.audio.io import Samples, probe, read_windows
 from exdiff_cli.audio.mono import MONO_RATE
 from exdiff_cli.audio.resample import StreamResampler
+from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.errors import DataError, RecordingError
 from exdiff_cli.measures.activity import FRAME_SAMPLES, ActivityMeter
 from exdiff_cli.training.pool import Pool, lay_out
@@ -27,7 +28,6 @@ SILENCE_RMS = 10 ** (-80 / 20)
 FILE_SECONDS = 60.0
 TOTAL_SECONDS = 900.0
 LEAST_SECONDS = 5.0
-LEVEL_RMS = 0.05
 WINDOW_FRAMES = 1 << 19
 
 
