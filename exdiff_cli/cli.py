@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import torch
 import typer
@@ -19,13 +19,15 @@ from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.discover import default_output, discover
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
-from exdiff_cli.presets import find_preset
+from exdiff_cli.presets import NetConfig, find_preset
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.summary import run_json, run_table
 from exdiff_cli.text import printable
 
 if TYPE_CHECKING:
     from exdiff_cli.scores import Scores
+
+Config = TypeVar("Config", SamplerConfig, NetConfig)
 
 INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""
@@ -67,9 +69,9 @@ def choose_device(name: str) -> str:
     return name
 
 
-def change(sampler: SamplerConfig, **values: float | None) -> SamplerConfig:
-    """A sampler with those values that are given."""
-    return replace(sampler, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+def change(config: Config, **values: float | None) -> Config:
+    """A config with those values that are given."""
+    return replace(config, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
 
 def make_settings(
@@ -251,6 +253,10 @@ def train_diffuse(
     learning_rate: RateOption = 1e-3,
     noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = SamplerConfig.noise_scale,
     process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
+    estimate: Annotated[
+        bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")
+    ] = None,
+    latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
@@ -261,7 +267,9 @@ def train_diffuse(
 
     options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
     separator, size = trained_separator(extract)
-    task = DiffuseTask(separator, sampler_config(process, noise_scale), size.score_net, spectral=size.spectral)
+    network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
+    sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
+    task = DiffuseTask(separator, sampler, network, spectral=size.spectral)
     begin(task, data, options, for_diffuse=True)
 
 

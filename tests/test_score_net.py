@@ -56,7 +56,7 @@ def test_presets_fit_the_small_separator(preset: ScoreNetConfig) -> None:
     with torch.no_grad():
         found = Separator()(mixture, torch.tensor([0]))
         prediction = net(mixture, torch.tensor([0.5]), net.condition(mixture, found))
-    assert torch.equal(prediction, found.estimate)
+    assert torch.equal(prediction, found.estimate if preset.concatenate_estimate else mixture)
 
 
 def test_begins_with_the_separator_weights() -> None:
@@ -125,15 +125,31 @@ def test_condition_serves_every_step(lively_score_net: ScoreNet) -> None:
 
 
 def test_estimate_reaches_the_network_only_where_asked(lively_score_net: ScoreNet) -> None:
-    """Without concatenation the correction that is added to the estimate does not look at it."""
     torch.manual_seed(2)
     blind = ScoreNet(replace(DIFFUSE, concatenate_estimate=False))
     torch.nn.init.normal_(blind.trunk.head.weight)
     for net, sees in ((lively_score_net, True), (blind, False)):
         given = condition(net, 10)
         louder = replace(given, estimate=2 * given.estimate)
-        corrections = [net(spectrum(1, 10), TIMES, each) - each.estimate for each in (given, louder)]
-        assert ((corrections[0] - corrections[1]).abs().max() > 1e-3) == sees
+        predictions = [net(spectrum(1, 10), TIMES, each) for each in (given, louder)]
+        assert ((predictions[0] - predictions[1]).abs().max() > 1e-3) == sees
+
+
+def test_starts_as_the_mixture_where_the_estimate_is_not_shown() -> None:
+    torch.manual_seed(2)
+    blind = ScoreNet(replace(DIFFUSE, concatenate_estimate=False))
+    given = condition(blind, 10)
+    assert torch.equal(blind(spectrum(1, 10), TIMES, given), given.mixture)
+
+
+@pytest.mark.parametrize("keep", [None, torch.tensor([True, True])])
+def test_latents_reach_the_network_only_where_asked(lively_score_net: ScoreNet, keep: Tensor | None) -> None:
+    deaf = ScoreNet(replace(DIFFUSE, attend_latents=False))
+    deaf.load_state_dict(lively_score_net.state_dict())
+    state, dropped = spectrum(1, 10), condition(lively_score_net, 10, torch.tensor([False, False]))
+    expected = lively_score_net(state, TIMES, dropped)
+    assert torch.equal(deaf(state, TIMES, condition(deaf, 10, keep)), expected)
+    assert not torch.equal(lively_score_net(state, TIMES, condition(lively_score_net, 10, keep)), expected)
 
 
 @pytest.mark.parametrize("source", range(3))

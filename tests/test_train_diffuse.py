@@ -17,7 +17,7 @@ from exdiff_cli.diffuse.sde import Bridge
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training import diffuse as diffuse_module
 from exdiff_cli.training import trainer as trainer_module
-from exdiff_cli.training.diffuse import ROLLOUT_FROM, DiffuseTask
+from exdiff_cli.training.diffuse import ROLLOUT_FROM, DiffuseTask, sampler_config
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions
@@ -99,6 +99,24 @@ def test_states_are_made_of_the_right_end(
         assert t.max() <= (0.5 if kind == "rollout" else 1.0)
         assert kind != "warm" or t[0] == learner.sampler.start
         torch.testing.assert_close(state, Bridge(c=1e-12).mean(goal, condition.mixture, t), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["warm", "rollout"])
+def test_states_hide_the_estimate_from_a_network_that_is_not_shown_it(
+    tiny_separator: Separator, batch: Mixture, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    only(monkeypatch, kind)
+    learner = DiffuseTask(
+        tiny_separator, sampler_config("bridge", 0.002, estimate=False), replace(DIFFUSE, concatenate_estimate=False)
+    )
+    wake(learner.model)
+    target, condition = prepared(learner, batch)
+    other = replace(condition, estimate=2 * condition.estimate)
+    for seed in range(4):
+        drawn = [
+            learner._draw_state(target, each, 1.0, torch.Generator().manual_seed(seed)) for each in (condition, other)
+        ]
+        assert torch.equal(drawn[0][0], drawn[1][0])
 
 
 def test_sampler_states_come_late_in_training(

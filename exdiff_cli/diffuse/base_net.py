@@ -26,6 +26,7 @@ class BaseScoreNetConfig:
     latent_bands: int = 32
     frames_per_second: float = 125.0
     concatenate_estimate: bool = False
+    attend_latents: bool = True
 
 
 class BaseScoreNet(DataPredictor):
@@ -34,7 +35,7 @@ class BaseScoreNet(DataPredictor):
     def __init__(self, config: BaseScoreNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or BaseScoreNetConfig()
-        self.concatenate_estimate = config.concatenate_estimate
+        self.concatenate_estimate, self.attend_latents = config.concatenate_estimate, config.attend_latents
         self.network = NCSNpp(6 if config.concatenate_estimate else 4, base_channels=config.base_channels)
         self.stride = self.network.stride
         self.tokens = LatentTokens((config.latent_channels,), (config.latent_bands,), 1, config.token_size)

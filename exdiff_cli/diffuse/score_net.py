@@ -39,6 +39,7 @@ class ScoreNetConfig:
     fine_channels: int = 16
     frames_per_second: float = 62.5
     concatenate_estimate: bool = True
+    attend_latents: bool = True
 
     @property
     def trunk(self) -> ResUNetConfig:
@@ -73,16 +74,18 @@ class TimeEmbedding(nn.Module):
 
 
 class DataPredictor(nn.Module):
-    """Predicts the clean spectrum as a correction of the separator's estimate.
+    """Predicts the clean spectrum as a correction of the separator's estimate, or of the mixture if it is not shown.
 
-    A subclass sets ``tokens``, ``attentions``, ``stride`` (what frames are padded to a multiple of) and
-    ``concatenate_estimate``, and computes the correction.
+    A subclass sets ``tokens``, ``attentions``, ``stride`` (what frames are padded to a multiple of),
+    ``concatenate_estimate`` and ``attend_latents``, which leave out one or both of what Extract found, and
+    computes the correction.
     """
 
     tokens: LatentTokens
     attentions: nn.ModuleList
     stride: int
     concatenate_estimate: bool
+    attend_latents: bool
 
     def condition(self, mixture: Tensor, extraction: Extraction, keep_latents: Tensor | None = None) -> Condition:
         """Compute what stays the same over the steps.
@@ -90,10 +93,16 @@ class DataPredictor(nn.Module):
         ``keep_latents`` ``(batch,)`` bool leaves the latents out for some rows: these attend to the null
         token alone.
         """
-        keep = torch.ones(len(mixture), device=mixture.device) if keep_latents is None else keep_latents.float()
+        keep = self._kept(mixture, keep_latents)
         tokens = self.tokens(extraction.latents)
         memories = tuple(cast(LatentAttention, layer).remember(tokens, keep) for layer in self.attentions)
         return Condition(mixture, extraction.estimate, memories)
+
+    def _kept(self, mixture: Tensor, keep_latents: Tensor | None) -> Tensor:
+        """One for each row whose latents are shown, zero for the others, ``(batch,)`` float."""
+        if keep_latents is None or not self.attend_latents:
+            return torch.full((len(mixture),), float(self.attend_latents), device=mixture.device)
+        return keep_latents.float()
 
     def forward(self, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the clean spectrum from ``state`` ``(batch, bins, frames)`` at times ``t`` ``(batch,)``."""
@@ -106,7 +115,8 @@ class DataPredictor(nn.Module):
         channels = self.correct(x, t, condition)[..., :frames].float()
         planes = torch.complex(channels[:, ::2].contiguous(), channels[:, 1::2].contiguous())
         masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources, strict=False))
-        return condition.estimate + planes[:, 0] / SCALE + masked
+        base = condition.estimate if self.concatenate_estimate else condition.mixture
+        return base + planes[:, 0] / SCALE + masked
 
     def features(self, sources: Tensor) -> Tensor:
         """What the network sees of complex spectra ``(batch, sources, bins, frames)``: real and imaginary parts."""
@@ -115,7 +125,7 @@ class DataPredictor(nn.Module):
     def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Map features to pairs of real and imaginary parts, ``(batch, channels, bins, frames)``.
 
-        The first pair is added to the estimate as it is; further ones are masks, as the separator's are, and bring
+        The first pair is added as it is; further ones are masks, as the separator's are, and bring
         in the state, the mixture and the estimate, in this order.
         """
         raise NotImplementedError
@@ -129,7 +139,7 @@ class ScoreNet(DataPredictor):
     def __init__(self, config: ScoreNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ScoreNetConfig()
-        self.concatenate_estimate = config.concatenate_estimate
+        self.concatenate_estimate, self.attend_latents = config.concatenate_estimate, config.attend_latents
         sources = 3 if config.concatenate_estimate else 2
         self.time = TimeEmbedding(config.time_size)
         self.trunk = ResUNet(config.trunk, FEATURES * sources, 2 + 2 * sources)
@@ -172,9 +182,7 @@ class ScoreNet(DataPredictor):
         *pooled, finest = extraction.latents
         given = super().condition(mixture, Extraction(extraction.estimate, tuple(pooled)), keep_latents)
         # Contiguous, as in LatentTokens.
-        fine = self.fine(finest.contiguous())
-        if keep_latents is not None:
-            fine = fine * keep_latents.float()[:, None, None, None]
+        fine = self.fine(finest.contiguous()) * self._kept(mixture, keep_latents)[:, None, None, None]
         return replace(given, fine=fine)
 
     def features(self, sources: Tensor) -> Tensor:

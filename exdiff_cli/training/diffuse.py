@@ -103,7 +103,8 @@ class DiffuseTask:
         rollout = ROLLOUT_SHARE if progress >= ROLLOUT_FROM else 0.0
         if kind < rollout:
             return self._roll_out(condition, generator)
-        warm = kind < rollout + WARM_SHARE
+        # A network that is not shown the estimate must not find it in its states either.
+        warm = kind < rollout + WARM_SHARE and self.model.concatenate_estimate
         t = self._times(len(target), 0.3 if warm else EARLIEST_TIME, 1.0, generator)
         if warm:  # Half of them as sampling begins.
             t[::2] = self.sampler.start
@@ -187,10 +188,13 @@ class DiffuseTask:
         return torch.cat(outputs)
 
 
-def sampler_config(process: str, noise_scale: float) -> SamplerConfig:
-    """What to train for; :class:`UsageError` for a process that there is not."""
+def sampler_config(process: str, noise_scale: float, estimate: bool = True) -> SamplerConfig:
+    """What to train for; :class:`UsageError` for a process that there is not.
+
+    Without the ``estimate`` there is nothing to start from but the mixture.
+    """
     if process == "bridge":
-        return SamplerConfig(noise_scale=noise_scale)
+        return SamplerConfig(noise_scale=noise_scale, start=SamplerConfig.start if estimate else 1.0)
     if process == "ouve":
         return SamplerConfig(process="ouve", noise_scale=noise_scale, steps=30, start=1.0)
     raise UsageError(f"--process {process}: there is bridge and ouve")
