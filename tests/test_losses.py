@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, compress, stft
-from exdiff_cli.training.losses import recompress, separation_loss, si_sdr, spectral_loss
+from exdiff_cli.training.losses import (
+    EXTRACTION_EXPONENT,
+    RESTORATION_EXPONENT,
+    recompress,
+    separation_loss,
+    si_sdr,
+    spectral_loss,
+)
 
 
 def signal(seed: int, samples: int = 4000, batch: int = 2) -> Tensor:
@@ -54,18 +61,35 @@ def test_better_estimate_costs_less() -> None:
         assert better[1] < worse[1]
 
 
-def test_spectral_loss_of_known_errors() -> None:
+@pytest.mark.parametrize("exponent", [EXTRACTION_EXPONENT, RESTORATION_EXPONENT])
+def test_spectral_loss_of_known_errors(exponent: float) -> None:
     """A quarter turn leaves the magnitude part at zero; the complex one is twice the squared magnitude."""
     target = 0.15 * torch.ones(1, 4, 5, dtype=torch.complex64)
-    torch.testing.assert_close(recompress(target, SMALL).abs(), torch.ones(1, 4, 5), atol=1e-5, rtol=0)
-    turned = spectral_loss(1j * target, target, SMALL)
+    torch.testing.assert_close(recompress(target, SMALL, exponent).abs(), torch.ones(1, 4, 5), atol=1e-5, rtol=0)
+    turned = spectral_loss(1j * target, target, SMALL, exponent)
     torch.testing.assert_close(turned, torch.tensor(0.3 * 2), atol=1e-4, rtol=0)
 
 
-def test_recompressed_amplitudes_have_the_exponent_of_the_loss() -> None:
+@pytest.mark.parametrize("exponent", [EXTRACTION_EXPONENT, RESTORATION_EXPONENT])
+def test_recompressed_amplitudes_have_the_exponent_of_the_loss(exponent: float) -> None:
     waveform = signal(1)
-    expected = stft(waveform, SMALL).abs() ** 0.3
-    torch.testing.assert_close(recompress(spectrum(waveform), SMALL).abs(), expected, atol=2e-2, rtol=2e-2)
+    expected = stft(waveform, SMALL).abs() ** exponent
+    torch.testing.assert_close(recompress(spectrum(waveform), SMALL, exponent).abs(), expected, atol=2e-2, rtol=2e-2)
+
+
+def test_restoration_settles_on_louder_sound_where_it_cannot_know() -> None:
+    """Of targets that are silent half the time, the best constant estimate is the mean of the powered amplitude."""
+    target = torch.stack((torch.zeros(8, 4), torch.ones(8, 4))).to(torch.complex64)
+    best = {}
+    for exponent in (EXTRACTION_EXPONENT, RESTORATION_EXPONENT):
+        amplitudes = torch.linspace(0.01, 0.5, 200)
+        guesses = [torch.full_like(target, SMALL.beta * float(amplitude) ** SMALL.alpha) for amplitude in amplitudes]
+        losses = torch.stack(
+            [spectral_loss(guess, SMALL.beta * target, SMALL, exponent) for guess in guesses],
+        )
+        best[exponent] = float(amplitudes[losses.argmin()])
+        assert best[exponent] == pytest.approx(0.5 ** (1 / exponent), abs=4e-3)
+    assert best[RESTORATION_EXPONENT] > 2 * best[EXTRACTION_EXPONENT]
 
 
 def test_silent_targets_leave_si_sdr_out() -> None:

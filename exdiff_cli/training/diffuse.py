@@ -17,7 +17,7 @@ from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
-from exdiff_cli.training.losses import separation_loss
+from exdiff_cli.training.losses import RESTORATION_EXPONENT, separation_loss
 from exdiff_cli.training.mixing import Mixture
 
 EARLIEST_TIME = 0.02
@@ -78,7 +78,7 @@ class DiffuseTask:
             return self._score_matching(target, condition, generator)
         state, t = self._draw_state(target, condition, progress, generator)
         prediction = self.model(state, t, condition)
-        return separation_loss(prediction, target, batch.speech, self.spectral)
+        return separation_loss(prediction, target, batch.speech, self.spectral, RESTORATION_EXPONENT)
 
     def _noise_like(self, state: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(state.shape, generator=generator, device=state.device, dtype=state.dtype)
@@ -165,12 +165,15 @@ class DiffuseTask:
         return {
             f"{label}{name}": value
             for label, spectra, mixtures in compared
-            for name, value in validation_measures(spectra, mixtures, self.spectral).items()
+            for name, value in self._measures(spectra, mixtures).items()
         }
 
     def score(self, batch: Mixture) -> float:
-        """What Extract is judged by, of the whole way at the configured steps."""
-        return validation_measures(self._sample(batch.mixture, self.sampler.steps), batch, self.spectral)["score"]
+        """The measure that weights are chosen by, of the whole way at the configured steps."""
+        return self._measures(self._sample(batch.mixture, self.sampler.steps), batch)["score"]
+
+    def _measures(self, spectra: Tensor, batch: Mixture) -> dict[str, float]:
+        return validation_measures(spectra, batch, self.spectral, RESTORATION_EXPONENT)
 
     def _sample(self, mixture: Tensor, steps: int, use_latents: bool = True) -> Tensor:
         """Spectra that a sampler of so many steps gives for waveforms; of none, Extract's estimates."""

@@ -12,7 +12,13 @@ from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, i
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator, SeparatorConfig
 from exdiff_cli.presets import preset_name
-from exdiff_cli.training.losses import SILENCE_ENERGY, separation_loss, si_sdr, spectral_loss
+from exdiff_cli.training.losses import (
+    EXTRACTION_EXPONENT,
+    SILENCE_ENERGY,
+    separation_loss,
+    si_sdr,
+    spectral_loss,
+)
 from exdiff_cli.training.mixing import Mixture
 
 NOISE_QUERY_SHARE = 8
@@ -51,9 +57,12 @@ class ExtractTask:
         return validation_measures(torch.cat(estimates), batch, self.spectral)
 
 
-def validation_measures(estimate: Tensor, batch: Mixture, spectral: SpectralConfig) -> dict[str, float]:
+def validation_measures(
+    estimate: Tensor, batch: Mixture, spectral: SpectralConfig, exponent: float = EXTRACTION_EXPONENT
+) -> dict[str, float]:
     """Spectral loss, mean SI-SDR over mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
-    loss = spectral_loss(estimate, compress(stft(batch.speech, spectral), spectral), spectral).item()
+    target = compress(stft(batch.speech, spectral), spectral)
+    loss = spectral_loss(estimate, target, spectral, exponent).item()
     waveform = istft(expand(estimate, spectral), batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
     # Without any speech the mean would be no number, and no weights the best.

@@ -7,19 +7,27 @@ from torch import Tensor
 
 from exdiff_cli.audio.spectral import SpectralConfig, expand, istft
 
-LOSS_EXPONENT = 0.3
+EXTRACTION_EXPONENT = 0.3
+"""Nearer to loudness than to amplitude: faint noise counts, so Extract takes it all out, and faint speech with it."""
+
+RESTORATION_EXPONENT = 0.5
+"""Diffuse's. The mean that a squared error leads to lies less far below the true loudness than at a lower exponent,
+so that Diffuse brings back speech that Extract suppressed."""
+
 SILENCE_ENERGY = 1e-4
 
 
-def recompress(spectrum: Tensor, config: SpectralConfig) -> Tensor:
-    """Amplitudes to the exponent 0.3 of the uncompressed ones, nearer to loudness, for the loss alone."""
+def recompress(spectrum: Tensor, config: SpectralConfig, exponent: float) -> Tensor:
+    """Amplitudes to the ``exponent`` of the uncompressed ones, for the loss alone."""
     power = spectrum.real.square() + spectrum.imag.square() + 1e-9
-    return spectrum * (power.sqrt() / config.beta) ** (LOSS_EXPONENT / config.alpha - 1) / config.beta
+    return spectrum * (power.sqrt() / config.beta) ** (exponent / config.alpha - 1) / config.beta
 
 
-def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig) -> Tensor:
+def spectral_loss(
+    estimate: Tensor, target: Tensor, config: SpectralConfig, exponent: float = EXTRACTION_EXPONENT
+) -> Tensor:
     """0.7 magnitude and 0.3 complex squared error, mean over all, as PHASEN-like enhancers learn by."""
-    estimate, target = recompress(estimate, config), recompress(target, config)
+    estimate, target = recompress(estimate, config, exponent), recompress(target, config, exponent)
     complex_error = torch.view_as_real(estimate - target).square().sum(-1).mean()
     magnitude = (estimate.abs().clamp_min(1e-5) - target.abs()).square().mean()
     return 0.7 * magnitude + 0.3 * complex_error
@@ -33,12 +41,18 @@ def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
     return 10 * torch.log10((projection.square().sum(-1) + 1e-8) / (error + 1e-8))
 
 
-def separation_loss(estimate: Tensor, target: Tensor, waveform: Tensor, config: SpectralConfig) -> Tensor:
+def separation_loss(
+    estimate: Tensor,
+    target: Tensor,
+    waveform: Tensor,
+    config: SpectralConfig,
+    exponent: float = EXTRACTION_EXPONENT,
+) -> Tensor:
     """Ten times the spectral loss, less 0.02 per dB of SI-SDR up to 30 dB where the target is not silent.
 
     ``waveform`` is the target's, ``(batch, samples)``.
     """
-    loss = 10 * spectral_loss(estimate, target, config)
+    loss = 10 * spectral_loss(estimate, target, config, exponent)
     audible = waveform.square().sum(-1) > SILENCE_ENERGY * waveform.shape[-1] * 1e-2
     if audible.any():
         synthesised = istft(expand(estimate[audible], config), waveform.shape[-1], config)
