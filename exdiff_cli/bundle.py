@@ -21,12 +21,15 @@ from exdiff_cli.audio.spectral import SpectralConfig
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.diffuse.score_net import DataPredictor
 from exdiff_cli.errors import BundleError, UsageError
+from exdiff_cli.extract.by_example import ExampleSeparator
+from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import build_score_net, find_preset
 
 FORMAT = 1
 CONFIG = "config.toml"
 PARTS = ("extract", "diffuse")
+EXAMPLES = "by_example"
 
 Config = TypeVar("Config")
 
@@ -89,6 +92,19 @@ def load_bundle(name: str) -> Bundle:
     return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined)
 
 
+def load_example_separator(bundle: Bundle) -> tuple[ExampleSeparator, str]:
+    """The bundle's separator that is asked by example, and its SHA-256; :class:`UsageError` where it has none."""
+    config = _read_config(bundle.folder / CONFIG)
+    if EXAMPLES not in config:
+        raise UsageError(f"{bundle.name}: cannot be asked by example; make a bundle with --examples")
+    try:
+        separator = ExampleSeparator(build_config(ResUNetConfig, config[EXAMPLES]["network"]))
+        found = _load_weights(separator, bundle.folder, config[EXAMPLES])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{bundle.folder / CONFIG}: entry {error} is missing or wrong; install it again") from error
+    return separator, found
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -126,8 +142,14 @@ def _load_weights(model: nn.Module, folder: Path, part: Mapping[str, Any]) -> st
     return found
 
 
-def write_bundle(folder: Path, extract: Path, diffuse: Path, sampler: SamplerConfig | None = None) -> None:
-    """Make a bundle of two trained weight files, whose metadata describe their networks.
+def write_bundle(
+    folder: Path,
+    extract: Path,
+    diffuse: Path,
+    sampler: SamplerConfig | None = None,
+    by_example: Path | None = None,
+) -> None:
+    """Make a bundle of trained weight files, whose metadata describe their networks.
 
     The config is published last, so that an unfinished bundle is never found.
     """
@@ -135,6 +157,8 @@ def write_bundle(folder: Path, extract: Path, diffuse: Path, sampler: SamplerCon
     preset = parts["extract"][1].get("preset", "small")
     if preset != parts["diffuse"][1].get("preset", "small"):
         raise UsageError(f"{extract} and {diffuse}: are of different presets; train Diffuse on this Extract")
+    if by_example is not None:
+        parts[EXAMPLES] = read_trained(by_example, EXAMPLES)
     tables: dict[str, dict[str, Any]] = {"spectral": asdict(find_preset(preset).spectral)}
     for part, (content, about) in parts.items():
         _write(folder / f"{part}.safetensors", content)

@@ -20,6 +20,7 @@ from exdiff_cli.discover import default_output, discover
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.presets import NetConfig, find_preset
+from exdiff_cli.query import ask
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.summary import run_json, run_table
 from exdiff_cli.text import printable
@@ -41,6 +42,9 @@ StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Ext
 StrengthOption = Annotated[
     float | None,
     typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. [default: the bundle's]"),
+]
+QueryOption = Annotated[
+    str, typer.Option(help="What to take out: speech, noise (all the rest), or what sounds like a folder of examples.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
@@ -83,9 +87,6 @@ def make_settings(
     strength: float | None = None,
 ) -> Settings:
     """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
-    known = bundle.separator.queries.names
-    if query not in known:
-        raise UsageError(f"--query {query}: {bundle.name} knows {' and '.join(known)}")
     if steps is None and query != SPEECH:
         steps = 0
     sampler = change(bundle.sampler, steps=steps, strength=strength)
@@ -103,7 +104,7 @@ def enhance(
     steps: StepsOption = None,
     strength: StrengthOption = None,
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
-    query: Annotated[str, typer.Option(help="What to take out: speech, or noise, which is all the rest.")] = SPEECH,
+    query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
     device: DeviceOption = "auto",
@@ -113,7 +114,7 @@ def enhance(
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     target = output or default_output(paths)
-    loaded = load_bundle(bundle)
+    loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, steps, seed, latents, query, strength)
     resources = Resources(choose_device(device), batch)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
@@ -146,6 +147,7 @@ def evaluate(
     steps: Annotated[str | None, typer.Option(help="Steps to compare, as 1,2,4. [default: the bundle's]")] = None,
     measures: Annotated[str | None, typer.Option(help="Groups of measures, as pesq,dnsmos. [default: all]")] = None,
     latents: Annotated[bool, typer.Option(help="Compare with latents dropped, too.")] = True,
+    query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
@@ -163,9 +165,9 @@ def evaluate(
     from exdiff_cli.measures.against_clean import choose_groups
 
     pairs = find_pairs(noisy, clean)
-    loaded = load_bundle(bundle)
-    settings = make_settings(loaded, None, seed, True)
-    counts = parse_steps(steps) if steps else [settings.sampler.steps]
+    loaded, query = ask(load_bundle(bundle), query)
+    settings = make_settings(loaded, None, seed, True, query)
+    counts = parse_steps(steps) if steps else [settings.sampler.steps] if settings.sampler.steps else []
     comparison = Comparison(counts, choose_groups(measures), latents)
     with tqdm(total=len(pairs), desc="evaluating", unit="pair", disable=None, leave=False) as bar:
         scores = run_evaluation(pairs, loaded, settings, comparison, torch.device(choose_device(device)), bar.update)
@@ -273,6 +275,28 @@ def train_diffuse(
     begin(task, data, options, for_diffuse=True)
 
 
+@train.command("by-example")
+def train_by_example(
+    data: DataOption,
+    out: OutOption,
+    extract: Annotated[Path, typer.Option(help="Trained separator to begin from, *.safetensors.")],
+    max_time: TimeOption = "90m",
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    batch: BatchOption = 8,
+    learning_rate: RateOption = 1e-3,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Train a separator that is asked by example, for `enhance --query FOLDER`."""
+    from exdiff_cli.training.by_example import ExampleTask
+    from exdiff_cli.training.run import begin, train_options, trained_separator
+
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    begin(ExampleTask(trained_separator(extract)[0]), data, options, for_diffuse=False)
+
+
 @train.command("validation")
 def train_validation(
     data: DataOption, out: Annotated[Path, typer.Option(help="Folder to write; it must be new.")]
@@ -331,13 +355,16 @@ def bundle_command(
     steps: Annotated[int | None, typer.Option(min=0, help="Default steps. [default: as trained]")] = None,
     start: Annotated[float | None, typer.Option(help="Time of the warm start. [default: as trained]")] = None,
     strength: StrengthOption = None,
+    by_example: Annotated[
+        Path | None, typer.Option(help="Separator that is asked by example, *.safetensors, for `--query FOLDER`.")
+    ] = None,
 ) -> None:
-    """Make a bundle of two trained models, for `enhance --bundle FOLDER`."""
+    """Make a bundle of trained models, for `enhance --bundle FOLDER`."""
     read_trained(extract, "extract")
     trained = SamplerConfig(**read_trained(diffuse, "diffuse")[1]["sampler"])
     sampler = change(trained, steps=steps, start=start, strength=strength)
     Settings(sampler)  # Refuses what no run could use.
-    write_bundle(out, extract, diffuse, sampler)
+    write_bundle(out, extract, diffuse, sampler, by_example)
     load_bundle(str(out))
     typer.echo(out)
 

@@ -14,6 +14,7 @@ from torch import nn
 from exdiff_cli.bundle import Bundle, write_bundle
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
+from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.settings import Settings
@@ -56,12 +57,18 @@ def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE) 
     return save_trained(network, path, model="diffuse", config=asdict(config), sampler=asdict(SAMPLER))
 
 
-def make_bundle(folder: Path, seed: int = 0) -> Path:
+def save_example_separator(path: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    return save_trained(ExampleSeparator(EXTRACT), path, model="by_example", config=asdict(EXTRACT))
+
+
+def make_bundle(folder: Path, seed: int = 0, by_example: bool = False) -> Path:
     """Write a whole bundle below ``folder``; returns its own folder."""
     folder.mkdir(parents=True, exist_ok=True)
     extract = save_separator(folder / "extract-trained.safetensors", seed)
     diffuse = save_score_net(folder / "diffuse-trained.safetensors", seed)
-    write_bundle(folder / "tiny", extract, diffuse)
+    asked = save_example_separator(folder / "by-example-trained.safetensors", seed) if by_example else None
+    write_bundle(folder / "tiny", extract, diffuse, by_example=asked)
     return folder / "tiny"
 
 

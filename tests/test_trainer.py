@@ -24,10 +24,10 @@ from exdiff_cli.errors import DataError
 from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training.mixing import Mixture, Recipe
 from exdiff_cli.training.pool import TrainingAudio
-from exdiff_cli.training.trainer import Trainer, TrainOptions, WeightAverage
+from exdiff_cli.training.trainer import OnMixtures, Trainer, TrainOptions, WeightAverage
 
 
-class FilterTask:
+class FilterTask(OnMixtures):
     """Learns two small convolutions over the folded waveform; calls ``before`` ahead of each loss."""
 
     def __init__(self, channels: int = 2, before: Callable[[int], None] | None = None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from exdiff_cli.extract.query import QueryBank
+from exdiff_cli.extract.query import QUERIES, QueryBank
 from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
 from exdiff_cli.extract.resunet30 import ResUNet30, ResUNet30Config
 
@@ -46,13 +46,19 @@ def apply_mask(mixture: Tensor, channels: Tensor) -> Tensor:
     return mixture * rotation * (MASK_CEILING * logit.sigmoid())
 
 
+def separate(network: ResUNet, mixture: Tensor, wanted: Tensor) -> Extraction:
+    """Mask ``(batch, bins, frames)`` as the ``small`` network says for embeddings ``(batch, query_size)``."""
+    channels, latents = network(spectral_features(mixture), wanted)
+    return Extraction(apply_mask(mixture, channels), latents)
+
+
 class Separator(nn.Module):
     """The trained unit of a bundle: query bank and network together, ``small`` or ``base`` by its config."""
 
-    def __init__(self, config: SeparatorConfig | None = None) -> None:
+    def __init__(self, config: SeparatorConfig | None = None, queries: tuple[str, ...] = QUERIES) -> None:
         super().__init__()
         config = config or ResUNetConfig()
-        self.queries = QueryBank(config.query_size)
+        self.queries = QueryBank(config.query_size, queries)
         self.network: ResUNet | ResUNet30
         if isinstance(config, ResUNetConfig):
             self.network = ResUNet(config)
@@ -64,5 +70,4 @@ class Separator(nn.Module):
         wanted = self.queries(query)
         if isinstance(self.network, ResUNet30):
             return Extraction(*self.network(mixture, wanted))
-        channels, latents = self.network(spectral_features(mixture), wanted)
-        return Extraction(apply_mask(mixture, channels), latents)
+        return separate(self.network, mixture, wanted)

@@ -19,6 +19,7 @@ from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
 from exdiff_cli.training.losses import RESTORATION_EXPONENT, separation_loss
 from exdiff_cli.training.mixing import Mixture
+from exdiff_cli.training.trainer import OnMixtures
 
 EARLIEST_TIME = 0.02
 WARM_SHARE = 0.4
@@ -33,7 +34,7 @@ COMPARED_MIXTURES = 40
 STATE_SEED = 0x5EED_0000
 
 
-class DiffuseTask:
+class DiffuseTask(OnMixtures):
     """Trains a :class:`DataPredictor` on a frozen :class:`Separator`."""
 
     def __init__(

@@ -20,6 +20,7 @@ from exdiff_cli.training.losses import (
     spectral_loss,
 )
 from exdiff_cli.training.mixing import Mixture
+from exdiff_cli.training.trainer import OnMixtures
 
 NOISE_QUERY_SHARE = 8
 """One example in so many is asked for its noise, so that the query means something."""
@@ -28,7 +29,7 @@ VALIDATION_ROWS = 8
 """Mixtures at a time where many are measured: memory stays small."""
 
 
-class ExtractTask:
+class ExtractTask(OnMixtures):
     """Trains a :class:`Separator` on both queries."""
 
     def __init__(self, config: SeparatorConfig | None = None, spectral: SpectralConfig = SMALL) -> None:

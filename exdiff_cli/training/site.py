@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from exdiff_cli.audio.io import Samples, probe, read_windows
-from exdiff_cli.audio.mono import MONO_RATE
-from exdiff_cli.audio.resample import StreamResampler
+from exdiff_cli.audio.io import Samples
+from exdiff_cli.audio.mono import MONO_RATE, mono_windows
 from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.errors import DataError, RecordingError
 from exdiff_cli.measures.activity import FRAME_SAMPLES, ActivityMeter
@@ -28,7 +27,6 @@ SILENCE_RMS = 10 ** (-80 / 20)
 FILE_SECONDS = 60.0
 TOTAL_SECONDS = 900.0
 LEAST_SECONDS = 5.0
-WINDOW_FRAMES = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,10 @@ def noise_of(path: Path) -> list[Samples]:
 
     Raises :class:`RecordingError` where it cannot be read.
     """
-    recording = probe(path)
-    resampler, meter = StreamResampler(recording.sample_rate, MONO_RATE), ActivityMeter()
+    meter = ActivityMeter()
     found: list[Samples] = []
-    for window in read_windows(recording, WINDOW_FRAMES):
-        audio = resampler.push(window.mean(axis=0, keepdims=True))[0]
-        found += _stretches(audio, meter)
+    for window in mono_windows(path):
+        found += _stretches(window, meter)
         if sum(map(len, found)) >= FILE_SECONDS * MONO_RATE:
             break
     return found

@@ -40,13 +40,33 @@ class Task(Protocol):
         """The network that is trained."""
         ...
 
-    def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
+    def draw(self, audio: TrainingAudio, recipe: Recipe, count: int, seed: int, step: int) -> Any:
+        """A batch to learn from, which follows from the arguments alone."""
+        ...
+
+    def validation(self, audio: TrainingAudio, count: int) -> Any:
+        """The fixed batch to validate on, of at most ``count`` mixtures."""
+        ...
+
+    def loss(self, batch: Any, step: int, progress: float) -> Tensor:
         """Scalar loss of a batch; ``progress`` goes from 0 to 1 over the time given."""
         ...
 
-    def validate(self, batch: Mixture) -> dict[str, float]:
+    def validate(self, batch: Any) -> dict[str, float]:
         """Measures on held-out mixtures; ``score`` among them, higher is better."""
         ...
+
+
+class OnMixtures:
+    """What both models of a bundle learn from: mixtures of talk and noise, and the fixed validation set."""
+
+    def draw(self, audio: TrainingAudio, recipe: Recipe, count: int, seed: int, step: int) -> Mixture:
+        """As :meth:`Task.draw`."""
+        return mix(audio.speech, audio.noise, recipe, count, seed, step)
+
+    def validation(self, audio: TrainingAudio, count: int) -> Mixture:
+        """As :meth:`Task.validation`."""
+        return validation_batch(audio, count)
 
 
 @dataclass(frozen=True)
@@ -181,7 +201,7 @@ class Trainer:
     def train_step(self) -> float:
         """One optimiser step on a fresh batch; returns its loss."""
         options = self.options
-        batch = mix(self.audio.speech, self.audio.noise, options.recipe, options.batch, options.seed, self.step)
+        batch = self.task.draw(self.audio, options.recipe, options.batch, options.seed, self.step)
         self._set_rate()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16):
             loss = self.task.loss(batch, self.step, self.progress)
@@ -196,7 +216,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Measure the averaged weights on fixed mixtures; keep them if they are the best so far."""
-        batch = validation_batch(self.audio, self.options.validation_mixtures)
+        batch = self.task.validation(self.audio, self.options.validation_mixtures)
         self.task.model.eval()
         with self.average.applied_to(self.task.model), torch.no_grad():
             measures = self.task.validate(batch)
