@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundles import make_bundle
 from safetensors.torch import load_file
 from torch import Tensor
 
-from exdiff_cli.bundle import Bundle, load_bundle
+from exdiff_cli.bundle import Bundle, load_bundle, load_example_separator
 from exdiff_cli.training import adapt as module
 from exdiff_cli.training import validation
 from exdiff_cli.training.adapt import Judgement, Weights, adapt, blend, choose, load_speech
@@ -67,7 +68,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("better", [True, False])
 def test_a_bundle_is_written_only_where_it_is_better(
-    bundle_folder: Path,
     site: Site,
     training_audio: TrainingAudio,
     small: None,
@@ -79,6 +79,7 @@ def test_a_bundle_is_written_only_where_it_is_better(
         monkeypatch.setattr(module, "choose", lambda *_: (0.5, Judgement(1.0, 1.0)))
     else:
         monkeypatch.setattr(module, "choose", lambda judge, first, tuned, before: (0.0, before))
+    bundle_folder = make_bundle(tmp_path / "bundle", by_example=True)
     bundle = load_bundle(str(bundle_folder))
     first = load_file(bundle_folder / "extract.safetensors")
     options = TrainOptions(
@@ -94,6 +95,7 @@ def test_a_bundle_is_written_only_where_it_is_better(
         for name, weight in written.separator.state_dict().items():
             torch.testing.assert_close(weight, (first[name] + tuned[name]) / 2)
         assert_same(written, bundle)
+        assert load_example_separator(written)[1] == load_example_separator(bundle)[1]
     assert_unchanged(bundle_folder, first)
 
 

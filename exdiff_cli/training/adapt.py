@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from exdiff_cli.bundle import Bundle, model_folders, read_trained, write_bundle
+from exdiff_cli.bundle import EXAMPLES, Bundle, model_folders, read_trained, write_bundle
 from exdiff_cli.errors import BundleError, UsageError
 from exdiff_cli.extract.resunet import ResUNet
 from exdiff_cli.training.diffuse import DiffuseTask
@@ -85,10 +85,11 @@ def load_speech(data: Path | None, site: Site) -> TrainingAudio:
 class Judge:
     """Scores a bundle with any weights of Extract, always on the same mixtures."""
 
-    def __init__(self, bundle: Bundle, audio: TrainingAudio, site: Site) -> None:
+    def __init__(self, bundle: Bundle, audio: TrainingAudio, site: Site, device: torch.device) -> None:
         self.task = DiffuseTask(bundle.separator, bundle.sampler, spectral=bundle.spectral)
-        self.task.model = bundle.score_net
-        self.site = mix(audio.valid_speech, site.valid_noise, JUDGING, SITE_MIXTURES, SITE_SEED, 0)
+        self.task.model = bundle.to(device).score_net
+        audio = audio.to(device)
+        self.site = mix(audio.valid_speech, site.valid_noise.to(device), JUDGING, SITE_MIXTURES, SITE_SEED, 0)
         self.fixed = validation_batch(audio, FIXED_MIXTURES)
 
     @torch.no_grad()
@@ -122,9 +123,10 @@ def adapt(bundle: Bundle, site: Site, audio: TrainingAudio, options: TrainOption
         raise UsageError(f"{bundle.name}: is of the preset base; adapt fine-tunes small bundles")
     path = bundle.folder / "extract.safetensors"
     first = load_file(path)
-    judge = Judge(bundle, audio, site)
+    judge = Judge(bundle, audio, site, torch.device(options.device))
     before = judge(first)
-    tuned = _fine_tune(bundle, audio, replace(options, init=path))
+    # The judge decides, not the trainer's own validation.
+    tuned = _fine_tune(bundle, audio, replace(options, init=path, validation_mixtures=1))
     share, after = choose(judge, first, tuned, before)
     if share:
         _write(bundle, blend(first, tuned, share), share, options.out / "adapted.safetensors", out)
@@ -156,4 +158,11 @@ def _write(bundle: Bundle, weights: Weights, share: float, path: Path, out: Path
     about = read_trained(bundle.folder / "extract.safetensors", "extract")[1]
     about |= {"adapted_from": bundle.name, "adapted_share": share}
     save_file(weights, path, metadata={"exdiff": json.dumps(about, sort_keys=True)})
-    write_bundle(out, path, bundle.folder / "diffuse.safetensors", bundle.sampler)
+    by_example = bundle.folder / f"{EXAMPLES}.safetensors"
+    write_bundle(
+        out,
+        path,
+        bundle.folder / "diffuse.safetensors",
+        bundle.sampler,
+        by_example if by_example.exists() else None,
+    )
