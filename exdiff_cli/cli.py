@@ -147,6 +147,7 @@ def evaluate(
     steps: Annotated[str | None, typer.Option(help="Steps to compare, as 1,2,4. [default: the bundle's]")] = None,
     measures: Annotated[str | None, typer.Option(help="Groups of measures, as pesq,dnsmos. [default: all]")] = None,
     latents: Annotated[bool, typer.Option(help="Compare with latents dropped, too.")] = True,
+    against: Annotated[list[str] | None, typer.Option(help="Another bundle to compare with; may be repeated.")] = None,
     query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: DeviceOption = "auto",
@@ -168,7 +169,10 @@ def evaluate(
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, None, seed, True, query)
     counts = parse_steps(steps) if steps else [settings.sampler.steps] if settings.sampler.steps else []
-    comparison = Comparison(counts, choose_groups(measures), latents)
+    others = [load_bundle(name) for name in against or ()]
+    if len({loaded.name, *(other.name for other in others)}) <= len(others):
+        raise UsageError("--against: two bundles are named alike; give their folders different names")
+    comparison = Comparison(counts, choose_groups(measures), latents, others)
     with tqdm(total=len(pairs), desc="evaluating", unit="pair", disable=None, leave=False) as bar:
         scores = run_evaluation(pairs, loaded, settings, comparison, torch.device(choose_device(device)), bar.update)
     show_scores(scores, as_json, csv, plot)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from exdiff_cli.audio.io import Samples
 from exdiff_cli.audio.segments import OverlapAdd, Segmenter, SegmentPlan
@@ -24,19 +25,38 @@ EXTRACT = System("extract")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What to compare: numbers of steps, groups of measures, and whether to drop the latents too."""
+    """What to compare: numbers of steps, groups of measures, whether to drop the latents too, and other bundles."""
 
     steps: Sequence[int]
     groups: Sequence[str] = tuple(GROUPS)
     without_latents: bool = True
+    others: Sequence[Bundle] = ()
 
-    def systems(self) -> Iterator[tuple[System, bool]]:
-        """Each system that enhances and whether it uses the latents."""
-        yield EXTRACT, False
+    def systems(self, bundle: Bundle, settings: Settings) -> Iterator[tuple[System, Bundle, Settings]]:
+        """Each system that enhances, and what it takes."""
+        yield EXTRACT, bundle, with_steps(settings, 0)
         for count in self.steps:
             if self.without_latents:
-                yield System("diffuse, latents dropped", count), False
-            yield System("ex-diff", count), True
+                without = replace(with_steps(settings, count), use_latents=False)
+                yield System("diffuse, latents dropped", count), bundle, without
+            yield System("ex-diff", count), bundle, with_steps(settings, count)
+        for other in self.others:
+            theirs = replace(settings, sampler=other.sampler)
+            if not same_weights(other.separator, bundle.separator):
+                yield System(f"extract of {other.name}"), other, with_steps(theirs, 0)
+            for count in self.steps:
+                yield System(other.name, count), other, with_steps(theirs, count)
+
+
+def with_steps(settings: Settings, steps: int) -> Settings:
+    """The same settings but for the number of steps."""
+    return replace(settings, sampler=replace(settings.sampler, steps=steps))
+
+
+def same_weights(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two networks are the same to the bit."""
+    one, other = first.state_dict(), second.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
 
 
 def enhance_samples(samples: Samples, sha256: str, enhancer: Enhancer, batch: int = 4) -> Samples:
@@ -66,10 +86,7 @@ def evaluate(
 
     One pair at a time is held in memory; its measures are taken while the next system enhances.
     """
-    enhancers = {
-        system: Enhancer(bundle, _settings(settings, system, use_latents), device)
-        for system, use_latents in comparison.systems()
-    }
+    enhancers = {system: Enhancer(of, chosen, device) for system, of, chosen in comparison.systems(bundle, settings)}
     rows: list[Row] = []
     with ThreadPoolExecutor() as threads:
         for pair in pairs:
@@ -85,7 +102,3 @@ def evaluate(
             rows += [Row(pair.name, tags, system, future.result()) for system, future in found.items()]
             done()
     return Scores(rows, [NOISY, *enhancers], measure_names(comparison.groups))
-
-
-def _settings(settings: Settings, system: System, use_latents: bool) -> Settings:
-    return replace(settings, sampler=replace(settings.sampler, steps=system.steps), use_latents=use_latents)

@@ -50,5 +50,5 @@ def test_every_group_gives_its_measures(group: str) -> None:
 def test_groups_are_chosen_by_name() -> None:
     assert choose_groups(None) == tuple(GROUPS)
     assert choose_groups("dnsmos, pesq") == ("dnsmos", "pesq")
-    with pytest.raises(UsageError, match="there is pesq, estoi, separation, dnsmos, voice, phonemes"):
+    with pytest.raises(UsageError, match="there is pesq, estoi, separation, pauses, dnsmos, voice, phonemes"):
         choose_groups("pesq,mos")

@@ -182,6 +182,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,x"), "--steps 1,x"),
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--steps", "1,"), "--steps 1,"),
         (("evaluate", "CALLS", "CALLS", "BUNDLE", "--measures", "mos"), "--measures mos"),
+        (("evaluate", "CALLS", "CALLS", "--against", "exdiff-speech-16k"), "named alike"),
         (("enhance", "CALLS", "BUNDLE", "--query", "birds"), "knows speech and noise"),
         (("enhance", "CALLS", "BUNDLE", "--query", "noise", "--steps", "2"), "restores speech only"),
         (("bench", "--bundle", "absent"), "no model bundle"),

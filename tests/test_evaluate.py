@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import short_settings
+from bundles import make_bundle, short_settings
 from recordings import samples_of, store
 
 from exdiff_cli.audio.mono import read_mono
-from exdiff_cli.bundle import Bundle
+from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.datasets import Pair, find_pairs
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.enhancer import Enhancer
@@ -57,6 +57,23 @@ def test_every_system_is_compared_on_every_pair(folders: tuple[Path, Path], bund
         "extract",
         "ex-diff",
     ]
+
+
+def test_other_bundles_are_compared_too(folders: tuple[Path, Path], bundle: Bundle, tmp_path: Path) -> None:
+    """A bundle of the same Extract adds its Diffuse alone; one of another Extract adds that, too."""
+    other = load_bundle(str(make_bundle(tmp_path / "other", seed=5)))
+    sibling = replace(other, name="sibling", separator=bundle.separator)
+    comparison = Comparison([1], ("separation",), False, [replace(other, name="stranger"), sibling])
+    scores = evaluate(find_pairs(*folders), bundle, short_settings(bundle), comparison, CPU)
+    assert [system.label for system in scores.systems] == [
+        "noisy",
+        "extract",
+        "ex-diff, 1 step",
+        "extract of stranger",
+        "stranger, 1 step",
+        "sibling, 1 step",
+    ]
+    assert len({row.measures["si_sdr"] for row in scores.rows}) == 6
 
 
 def test_scores_are_of_the_right_signals(folders: tuple[Path, Path], bundle: Bundle) -> None:

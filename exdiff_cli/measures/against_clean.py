@@ -9,6 +9,7 @@ from exdiff_cli.errors import UsageError
 from exdiff_cli.measures import Floats
 from exdiff_cli.measures.composite import composite
 from exdiff_cli.measures.dnsmos import dnsmos_reference
+from exdiff_cli.measures.pauses import pause_levels
 from exdiff_cli.measures.phonemes import phoneme_error_rate
 from exdiff_cli.measures.reference import estoi, pesq_wb, si_sdr, si_sir_sar
 from exdiff_cli.measures.voices import speaker_similarity
@@ -36,6 +37,11 @@ def _separation(trio: Trio) -> Found:
     return {"si_sdr": si_sdr(trio.estimate, trio.clean), "si_sir": sir, "si_sar": sar}
 
 
+def _pauses(trio: Trio) -> Found:
+    level, invented = pause_levels(trio.estimate, trio.clean, trio.noisy) or (None, None)
+    return {"pause": level, "invented": invented}
+
+
 def _dnsmos(trio: Trio) -> Found:
     score = dnsmos_reference(trio.estimate)
     return {**asdict(score)} if score else dict.fromkeys(("sig", "bak", "ovrl"))
@@ -45,6 +51,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], Callable[[Trio], Found]]] = {
     "pesq": (("pesq", "csig", "cbak", "covl"), _pesq),
     "estoi": (("estoi",), lambda trio: {"estoi": estoi(trio.estimate, trio.clean)}),
     "separation": (("si_sdr", "si_sir", "si_sar"), _separation),
+    "pauses": (("pause", "invented"), _pauses),
     "dnsmos": (("sig", "bak", "ovrl"), _dnsmos),
     "voice": (("voice",), lambda trio: {"voice": speaker_similarity(trio.estimate, trio.clean)}),
     "phonemes": (("per",), lambda trio: {"per": phoneme_error_rate(trio.estimate, trio.clean)}),

@@ -20,7 +20,7 @@ NAMES = {
     "voice": "voice",
     "per": "PER",
 }
-FIDELITY = ("estoi", "si_sdr", "si_sir", "si_sar", "voice", "per")
+FIDELITY = ("estoi", "si_sdr", "si_sir", "si_sar", "pause", "invented", "voice", "per")
 HEADLINE = ("pesq", "ovrl", "si_sdr")
 TAGS = ("snr", "noise", "channel")
 
