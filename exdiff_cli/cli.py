@@ -21,7 +21,7 @@ from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.presets import NetConfig, find_preset
 from exdiff_cli.query import ask
-from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, PRESET_STEPS, SPEECH, Resources, Settings
 from exdiff_cli.summary import run_json, run_table
 from exdiff_cli.text import printable
 
@@ -39,6 +39,9 @@ app.add_typer(train, name="train")
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
 StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="fast, balanced or best, in place of --steps. [default: balanced]")
+]
 StrengthOption = Annotated[
     float | None,
     typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. [default: the bundle's]"),
@@ -78,6 +81,17 @@ def change(config: Config, **values: float | None) -> Config:
     return replace(config, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
 
+def preset_steps(preset: str | None, steps: int | None) -> int | None:
+    """The steps that were asked for, by name or by number; :class:`UsageError` for both, or for no such name."""
+    if preset is None:
+        return steps
+    if steps is not None:
+        raise UsageError(f"--preset {preset} --steps {steps}: a preset is a number of steps; give one of the two")
+    if preset not in PRESET_STEPS:
+        raise UsageError(f"--preset {preset}: there is {', '.join(PRESET_STEPS)}")
+    return PRESET_STEPS[preset]
+
+
 def make_settings(
     bundle: Bundle,
     steps: int | None,
@@ -101,6 +115,7 @@ def enhance(
         typer.Option("-o", "--output", help="Where to write. [default: INPUT-enhanced beside the input]"),
     ] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
+    preset: PresetOption = None,
     steps: StepsOption = None,
     strength: StrengthOption = None,
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
@@ -115,7 +130,7 @@ def enhance(
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     target = output or default_output(paths)
     loaded, query = ask(load_bundle(bundle), query)
-    settings = make_settings(loaded, steps, seed, latents, query, strength)
+    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
     resources = Resources(choose_device(device), batch)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
 
@@ -389,6 +404,7 @@ def picture(
 @app.command()
 def bench(
     bundle: BundleOption = DEFAULT_BUNDLE,
+    preset: PresetOption = None,
     steps: StepsOption = None,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the recording that is made for it.")] = 60,
     batch: Annotated[int, typer.Option(min=1)] = 4,
@@ -400,7 +416,7 @@ def bench(
     from exdiff_cli.bench import bench_table, run_bench
 
     loaded = load_bundle(bundle)
-    settings = make_settings(loaded, steps, 0, True)
+    settings = make_settings(loaded, preset_steps(preset, steps), 0, True)
     figures = run_bench(loaded, settings, Resources(choose_device(device), batch), seconds)
     if as_json:
         typer.echo(json.dumps(figures, indent=2))

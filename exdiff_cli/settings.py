@@ -12,6 +12,9 @@ from exdiff_cli.errors import UsageError
 SPEECH = "speech"
 DEFAULT_BUNDLE = "exdiff-speech-16k"
 
+PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 8}
+"""Diffusion steps by preset, None for the bundle's own; docs/quality.md has the curve that they lie on."""
+
 RESULT_VERSION = 1
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 

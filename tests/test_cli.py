@@ -172,6 +172,8 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "--bundle", "absent"), "no model bundle 'absent'"),
         (("enhance", "CALLS", "--bundle", "CALLS"), "no model bundle"),
         (("enhance", "CALLS", "BUNDLE", "--steps", "-1"), "--steps -1"),
+        (("enhance", "CALLS", "BUNDLE", "--preset", "slow"), "there is fast, balanced, best"),
+        (("enhance", "CALLS", "BUNDLE", "--preset", "fast", "--steps", "4"), "give one of the two"),
         (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),
         (("enhance", "CALLS/gone.wav", "BUNDLE"), "gone.wav: does not exist"),
         (("enhance", "CALLS/0.wav", "CALLS/1.wav", "BUNDLE"), "name it with -o"),
@@ -225,6 +227,16 @@ def test_training_data_that_cannot_be_decoded_is_one_line(exdiff: Exdiff, data_d
     called = exdiff("train", "extract", "--data", data, "--out", tmp_path / "run")
     assert called.code == 2
     assert "bad.wav: cannot be decoded" in called.complaint
+
+
+@pytest.mark.parametrize(("preset", "steps"), [("fast", 1), ("balanced", 2), ("best", 8)])
+def test_a_preset_is_a_number_of_steps(
+    exdiff: Exdiff, calls: Path, bundle_folder: Path, tmp_path: Path, preset: str, steps: int
+) -> None:
+    out = tmp_path / "out"
+    assert exdiff("enhance", calls, "-o", out, "--bundle", bundle_folder, "--preset", preset).code == 0
+    (report, *_) = out.rglob("*.quality.json")
+    assert json.loads(report.read_text())["settings"]["sampler"]["steps"] == steps
 
 
 def test_weights_of_another_network_are_one_line(exdiff: Exdiff, data_dir: Path, tmp_path: Path) -> None:
