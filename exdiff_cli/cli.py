@@ -318,14 +318,22 @@ def train_by_example(
 
 @train.command("validation")
 def train_validation(
-    data: DataOption, out: Annotated[Path, typer.Option(help="Folder to write; it must be new.")]
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder to write; it must be new.")],
+    by_example: Annotated[
+        bool, typer.Option("--by-example", help="A folder a sound instead, with examples of it, for `--query`.")
+    ] = False,
 ) -> None:
     """Write the fixed validation set as noisy and clean folders, for `exdiff evaluate`."""
+    from exdiff_cli.training.example_scenes import write_example_set
     from exdiff_cli.training.pool import load_training_audio
     from exdiff_cli.training.validation import write_validation_set
 
-    count = write_validation_set(load_training_audio(data, for_diffuse=False), out)
-    typer.echo(f"{out}: {count} mixtures")
+    audio = load_training_audio(data, for_diffuse=False)
+    if by_example:
+        typer.echo(f"{out}: {write_example_set(audio, out)} sounds")
+    else:
+        typer.echo(f"{out}: {write_validation_set(audio, out)} mixtures")
 
 
 @app.command()
