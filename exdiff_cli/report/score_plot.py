@@ -1,4 +1,4 @@
-"""An evaluation as a picture: each system's means with intervals, and its gain by signal-to-noise ratio."""
+"""An evaluation as a picture: each system's means with intervals, means by signal-to-noise ratio, gains by steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from exdiff_cli.report.figure import save_figure
 from exdiff_cli.report.score_tables import compared_by_tag, heading
-from exdiff_cli.scores import Scores
+from exdiff_cli.scores import Scores, System
 
 SHOWN = ("pesq", "estoi", "si_sdr", "ovrl")
 
@@ -17,11 +17,17 @@ SHOWN = ("pesq", "estoi", "si_sdr", "ovrl")
 def draw_scores(scores: Scores, target: Path) -> None:
     """Draw into ``target`` (PNG or SVG by its suffix); :class:`UsageError` where that cannot be written."""
     measures = [name for name in SHOWN if name in scores.measures] or list(scores.measures[:4])
-    figure, axes = plt.subplots(2, len(measures), figsize=(3.6 * len(measures), 7), squeeze=False, layout="constrained")
+    families = _families(scores)
+    rows = 3 if families else 2
+    size = (3.6 * len(measures), 3.5 * rows)
+    figure, axes = plt.subplots(rows, len(measures), figsize=size, squeeze=False, layout="constrained")
     for column, measure in enumerate(measures):
         _draw_means(axes[0, column], scores, measure, labels=column == 0)
         _draw_by_snr(axes[1, column], scores, measure)
-    axes[1, 0].legend(fontsize=8)
+        if families:
+            _draw_by_steps(axes[2, column], scores, measure, families)
+    for row in axes[1:, 0]:
+        row.legend(fontsize=8)
     save_figure(figure, target)
 
 
@@ -43,6 +49,30 @@ def _draw_by_snr(axis: Axes, scores: Scores, measure: str) -> None:
         known = [(snr, mean) for snr, mean in means if mean is not None]
         axis.plot([snr for snr, _ in known], [value for _, value in known], "o-", label=system.label)
     axis.set_xlabel("SNR of the input, dB")
+    axis.grid(alpha=0.3)
+
+
+def _families(scores: Scores) -> dict[str, list[System]]:
+    """Systems that differ in their number of steps alone, by name; empty where there is only one number."""
+    named: dict[str, list[System]] = {}
+    for system in sorted(scores.systems, key=lambda system: system.steps):
+        if system.steps:
+            named.setdefault(system.name, []).append(system)
+    return {name: systems for name, systems in named.items() if len(systems) > 1}
+
+
+def _draw_by_steps(axis: Axes, scores: Scores, measure: str, families: dict[str, list[System]]) -> None:
+    """Paired gains over Extract, which is at no steps, and their intervals."""
+    base = scores.systems[1]
+    for place, (name, systems) in enumerate(families.items()):
+        found = [(system.steps, scores.gain(system, base, measure)) for system in systems]
+        known = [(0, 0.0, 0.0, 0.0), *((steps, g.value, g.low, g.high) for steps, g in found if g is not None)]
+        steps, values, lows, highs = zip(*known, strict=True)
+        axis.plot(steps, values, "o-", label=name, color=f"C{place}")
+        axis.fill_between(steps, lows, highs, alpha=0.15, color=f"C{place}", linewidth=0)
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.set_xlabel("diffusion steps (0: Extract)")
+    axis.set_title(f"gain in {heading(measure)}", loc="left")
     axis.grid(alpha=0.3)
 
 
