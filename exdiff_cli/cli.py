@@ -19,6 +19,7 @@ from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.discover import default_output, discover
 from exdiff_cli.engine import Listener, Outcome, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
+from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.presets import NetConfig, find_preset
 from exdiff_cli.query import ask
 from exdiff_cli.settings import DEFAULT_BUNDLE, PRESET_STEPS, SPEECH, Resources, Settings
@@ -244,6 +245,9 @@ def train_extract(
     data: DataOption,
     out: OutOption,
     preset: Annotated[str, typer.Option(help="small, or base: as published, for GPUs.")] = "small",
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Dual-path blocks of small; --init may have fewer. [default: 2]")
+    ] = None,
     max_time: TimeOption = "90m",
     resume: ResumeOption = False,
     init: InitOption = None,
@@ -259,7 +263,12 @@ def train_extract(
 
     options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
     size = find_preset(preset)
-    begin(ExtractTask(size.separator, size.spectral), data, options, for_diffuse=False)
+    network = size.separator
+    if blocks is not None:
+        if not isinstance(network, ResUNetConfig):
+            raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
+        network = replace(network, dual_path_blocks=blocks)
+    begin(ExtractTask(network, size.spectral), data, options, for_diffuse=False)
 
 
 @train.command("diffuse")

@@ -172,6 +172,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "--bundle", "absent"), "no model bundle 'absent'"),
         (("enhance", "CALLS", "--bundle", "CALLS"), "no model bundle"),
         (("enhance", "CALLS", "BUNDLE", "--steps", "-1"), "--steps -1"),
+        (("train", "extract", "--data", "x", "--out", "y", "--preset", "base", "--blocks", "3"), "--blocks 3"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "slow"), "there is fast, balanced, best"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "fast", "--steps", "4"), "give one of the two"),
         (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from exdiff_cli.extract.resunet import DualPath, FiLM, ResUNet, ResUNetConfig, count_parameters
+from exdiff_cli.extract.resunet import DualPath, FiLM, ResUNet, ResUNetConfig, count_parameters, deepen
 from exdiff_cli.extract.separator import Separator
 
 TINY = ResUNetConfig(channels=(4, 4, 4, 4, 8), hidden=4, dual_path_blocks=1, query_size=4)
@@ -51,3 +51,24 @@ def test_gradient_reaches_every_parameter(network: ResUNet) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_deepened_network_begins_as_the_other_ended() -> None:
+    torch.manual_seed(0)
+    shallow, deep = (ResUNet(ResUNetConfig((4, 4, 4, 4, 8), 4, blocks, 4)) for blocks in (1, 3))
+    weights = deepen(shallow.state_dict(), deep.state_dict(), "bottleneck.")
+    deep.load_state_dict(weights)
+    features, query = torch.randn(2, 3, 256, 7), torch.randn(2, 4)
+    masks = [network(features, query)[0] for network in (shallow, deep)]
+    torch.testing.assert_close(masks[1], masks[0])
+    masks[1].square().sum().backward()
+    further = dict(deep.named_parameters())["bottleneck.2.over_frames.project.weight"]
+    assert further.grad is not None
+    assert further.grad.abs().max() > 0
+
+
+def test_deepening_adds_nothing_but_blocks() -> None:
+    network = ResUNet(ResUNetConfig((4, 4, 4, 4, 8), 4, 1, 4))
+    weights = network.state_dict()
+    del weights["head.weight"]
+    assert deepen(weights, network.state_dict(), "bottleneck.").keys() == weights.keys()

@@ -10,7 +10,7 @@ from bundles import DIFFUSE
 from torch import Tensor
 
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
-from exdiff_cli.extract.resunet import ResUNet
+from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
 from exdiff_cli.extract.separator import Extraction, Separator, apply_mask
 
 
@@ -74,6 +74,18 @@ def test_begins_with_the_separator_weights() -> None:
         net.trunk.head = separator.network.head
         channels = net.correct(net.features(torch.stack((spectrum(1, 6), mixture, found.estimate), 1)), TIMES, given)
     torch.testing.assert_close(apply_mask(mixture, channels), found.estimate, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_begins_with_a_separator_of_another_depth(blocks: int) -> None:
+    separator = Separator(ResUNetConfig(dual_path_blocks=blocks))
+    net = ScoreNet()
+    assert net.begin_from(separator)
+    own, given = net.trunk.state_dict(), separator.network.state_dict()
+    name = "bottleneck.{}.over_bands.project.weight"
+    assert torch.equal(own[name.format(0)], given[name.format(0)])
+    second = given[name.format(1)] if blocks > 1 else torch.zeros_like(own[name.format(1)])
+    assert torch.equal(own[name.format(1)], second)
 
 
 def test_begins_afresh_beside_a_separator_of_another_shape(tiny_separator: Separator) -> None:

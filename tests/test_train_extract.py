@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,14 @@ def test_description_rebuilds_the_network() -> None:
     learner = ExtractTask(TINY)
     assert learner.description["model"] == "extract"
     assert ResUNetConfig(**learner.description["config"]) == TINY
+
+
+def test_begins_from_a_shallower_separator(training_audio: TrainingAudio, tmp_path: Path) -> None:
+    """The first measures are those of the shallower one."""
+    shallow = Trainer(task(), training_audio, TrainOptions(tmp_path / "one", max_time=1.0, validation_mixtures=2))
+    expected = shallow.validate()
+    deep = ExtractTask(replace(TINY, dual_path_blocks=2))
+    options = TrainOptions(
+        tmp_path / "two", max_time=1.0, validation_mixtures=2, init=tmp_path / "one" / "best.safetensors"
+    )
+    assert Trainer(deep, training_audio, options).validate() == pytest.approx(expected, abs=1e-4)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens, Memory
-from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
+from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig, deepen
 from exdiff_cli.extract.separator import FEATURES, Extraction, Separator, spectral_features
 
 SCALE = 8.0
@@ -153,19 +153,21 @@ class ScoreNet(DataPredictor):
 
     @torch.no_grad()
     def begin_from(self, separator: Separator) -> bool:
-        """Take over the weights of a separator of the same shape, as its speech query has them; say if it is.
+        """Take over the weights of a separator of the same widths, as its speech query has them; say if it is.
 
-        Its input features go to the mixture's; state and estimate are not listened to at first.
+        Its input features go to the mixture's; state and estimate are not listened to at first. Where the separator
+        has fewer dual-path blocks, further ones are at rest; where it has more, they are left out.
         """
-        network = separator.network
-        if not isinstance(network, ResUNet) or replace(network.config, query_size=0) != replace(
-            self.config.trunk, query_size=0
-        ):
+        network, trunk = separator.network, self.config.trunk
+        if not isinstance(network, ResUNet):
             return False
-        own, given = self.trunk.state_dict(), network.state_dict()
+        if (network.config.channels, network.config.hidden) != (trunk.channels, trunk.hidden):
+            return False
+        own = self.trunk.state_dict()
+        given = deepen(network.state_dict(), own, "bottleneck.")
         speech = separator.queries.embeddings[separator.queries.index("speech")]
         for name, weight in given.items():
-            if name.startswith("head."):
+            if name.startswith("head.") or name not in own:
                 continue
             if name.endswith("film.project.weight"):
                 own[name].zero_()

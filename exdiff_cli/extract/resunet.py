@@ -6,9 +6,11 @@ blocks carry context along both axes. Tensors are ``(batch, channels, bands, fra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 
@@ -130,6 +132,17 @@ class ResUNet(nn.Module):
             decoded.append(x)
         finest = x + skips.pop()
         return self.head(finest), (bottleneck, decoded[0], finest)
+
+
+def deepen(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], bottleneck: str) -> dict[str, Tensor]:
+    """Weights of a network with fewer dual-path blocks, completed from a deeper one's ``own``.
+
+    The further blocks, whose names begin with ``bottleneck``, are at rest: they pass on what they are given, so that
+    the deeper network begins as the other one ended.
+    """
+    further = {name: value for name, value in own.items() if name.startswith(bottleneck) and name not in weights}
+    at_rest = {name: torch.zeros_like(value) if ".project." in name else value for name, value in further.items()}
+    return {**weights, **at_rest}
 
 
 def count_parameters(module: nn.Module) -> int:

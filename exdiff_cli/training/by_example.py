@@ -84,6 +84,9 @@ class ExampleTask:
         self.model.begin_from(separator)
         self.description: dict[str, Any] = {"model": "by_example", "preset": "small", "config": asdict(config)}
 
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return weights
+
     def draw(self, audio: TrainingAudio, recipe: Recipe, count: int, seed: int, step: int) -> ExampleMixture:
         return mix_with_examples(audio.speech, audio.noise, recipe, count, seed, step)
 

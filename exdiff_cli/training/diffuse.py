@@ -14,6 +14,7 @@ from exdiff_cli.diffuse.sampler import BridgeKind, sample_bridge, schedule
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
 from exdiff_cli.diffuse.sde import score_matching_loss
 from exdiff_cli.errors import UsageError
+from exdiff_cli.extract.resunet import deepen
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
@@ -58,6 +59,10 @@ class DiffuseTask(OnMixtures):
             "config": asdict(config),
             "sampler": asdict(self.sampler),
         }
+
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As :meth:`Task.adopt`; a network with fewer dual-path blocks is completed."""
+        return deepen(weights, self.model.state_dict(), "trunk.bottleneck.")
 
     def to_spectrum(self, waveform: Tensor) -> Tensor:
         return compress(stft(waveform, self.spectral), self.spectral)

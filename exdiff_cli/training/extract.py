@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, istft, stft
-from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.resunet import ResUNetConfig, deepen
 from exdiff_cli.extract.separator import Separator, SeparatorConfig
 from exdiff_cli.presets import preset_name
 from exdiff_cli.training.losses import (
@@ -37,6 +37,10 @@ class ExtractTask(OnMixtures):
         self.spectral = spectral
         self.model = Separator(config)
         self.description: dict[str, Any] = {"model": "extract", "preset": preset_name(config), "config": asdict(config)}
+
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As :meth:`Task.adopt`; a separator with fewer dual-path blocks is completed."""
+        return deepen(weights, self.model.state_dict(), "network.bottleneck.")
 
     def loss(self, batch: Mixture, step: int, progress: float) -> Tensor:
         rows = torch.arange(len(batch.mixture), device=batch.mixture.device)

@@ -40,6 +40,10 @@ class Task(Protocol):
         """The network that is trained."""
         ...
 
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights to begin with, made to fit the model where it has grown since."""
+        ...
+
     def draw(self, audio: TrainingAudio, recipe: Recipe, count: int, seed: int, step: int) -> Any:
         """A batch to learn from, which follows from the arguments alone."""
         ...
@@ -59,6 +63,10 @@ class Task(Protocol):
 
 class OnMixtures:
     """What both models of a bundle learn from: mixtures of talk and noise, and the fixed validation set."""
+
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As :meth:`Task.adopt`: only what fits as it is."""
+        return weights
 
     def draw(self, audio: TrainingAudio, recipe: Recipe, count: int, seed: int, step: int) -> Mixture:
         """As :meth:`Task.draw`."""
@@ -142,7 +150,7 @@ class Trainer:
         if self.device.type == "cpu":
             task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.init is not None:
-            _fit_weights(task.model, _read_weights(options.init, self.device), options.init)
+            _fit_weights(task.model, task.adopt(_read_weights(options.init, self.device)), options.init)
         self.optimiser = torch.optim.AdamW(task.model.parameters(), lr=options.learning_rate, weight_decay=0.01)
         self.average = WeightAverage(task.model, options.ema)
         self.step, self.elapsed, self.best = 0, 0.0, -math.inf
