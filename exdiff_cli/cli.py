@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+import time
 from dataclasses import astuple, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -23,6 +26,7 @@ from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.presets import NetConfig, find_preset
 from exdiff_cli.query import ask
 from exdiff_cli.settings import DEFAULT_BUNDLE, PRESET_STEPS, SPEECH, Resources, Settings
+from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.summary import run_json, run_table
 from exdiff_cli.text import printable
 
@@ -108,6 +112,17 @@ def make_settings(
     return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query)
 
 
+def make_stop(deadline: str | None, max_duration: str | None, grace: str) -> Stop:
+    """When the run ends at the latest, counted from now."""
+    limits = []
+    if deadline is not None:
+        limits.append(parse_deadline(deadline, datetime.now().astimezone()))
+    if max_duration is not None:
+        limits.append(parse_duration(max_duration, "--max-duration"))
+    ends = time.monotonic() + min(limits) if limits else None
+    return Stop(deadline=ends, grace=parse_duration(grace, "--grace"))
+
+
 @app.command()
 def enhance(
     paths: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.", show_default=False)],
@@ -123,12 +138,18 @@ def enhance(
     query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
+    deadline: Annotated[
+        str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
+    ] = None,
+    max_duration: Annotated[str | None, typer.Option(help="Be done after so long: 5h, 90m.")] = None,
+    grace: Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")] = "30s",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")] = False,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
+    stop = make_stop(deadline, max_duration, grace)
     target = output or default_output(paths)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
@@ -145,9 +166,14 @@ def enhance(
         def advanced(seconds: float) -> None:
             bar.update(seconds)
 
-        result = enhance_all(paths, target, loaded, settings, resources, Listener(planned, advanced, ended))
+        listener = Listener(planned, advanced, ended)
+        with on_signals(stop, say):
+            result = enhance_all(paths, target, loaded, settings, resources, listener, stop)
     for problem in result.problems:
         say(f"failed: {problem}")
+    if result.left:
+        why = result.stopped_by.name if result.stopped_by else "no time"
+        say(f"{why}: {result.left} left to do; go on with: {shlex.join(['exdiff', *sys.argv[1:]])}")
     if as_json:
         typer.echo(run_json(result))
     elif not quiet:

@@ -9,13 +9,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
+from signal import Signals
 from threading import Event, Thread
 from time import perf_counter
 from typing import TypeVar
 
 import torch
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, probe, publish_text
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe, publish_text
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.discover import STATE_FOLDER, Job, discover
 from exdiff_cli.enhancer import Enhancer
@@ -25,6 +26,7 @@ from exdiff_cli.manifest import Manifest, fingerprint
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.stopping import Pace, Stop
 from exdiff_cli.stream import RecordingStream, StreamPiece
 
 PUBLISH_BACKLOG = 16
@@ -46,12 +48,17 @@ class Outcome:
 
 @dataclass
 class RunResult:
-    """All outcomes of a run, and the exit code that they amount to."""
+    """All outcomes of a run, and the exit code that they amount to.
+
+    ``left`` recordings were not begun or not finished: a signal came, ``stopped_by``, or the deadline.
+    """
 
     output: Path
     outcomes: list[Outcome] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    left: int = 0
+    stopped_by: Signals | None = None
 
     @property
     def done(self) -> list[Outcome]:
@@ -66,7 +73,9 @@ class RunResult:
         return [outcome for outcome in self.outcomes if outcome.skipped]
 
     @property
-    def exit_code(self) -> ExitCode:
+    def exit_code(self) -> int:
+        if self.left:
+            return ExitCode.DEADLINE if self.stopped_by is None else 128 + self.stopped_by
         return ExitCode.SOME_FAILED if self.failed or self.problems else ExitCode.OK
 
 
@@ -95,20 +104,23 @@ def enhance_all(
     settings: Settings,
     resources: Resources,
     listener: Listener | None = None,
+    stop: Stop | None = None,
 ) -> RunResult:
     """Enhance every recording that ``paths`` name into ``output``, as far as that is not done already.
 
-    Raises the typed errors of :mod:`exdiff_cli.errors` for what stops a whole run; a recording that fails is an
-    outcome.
+    ``stop`` says when to end before all is done. Raises the typed errors of :mod:`exdiff_cli.errors` for what stops
+    a whole run; a recording that fails is an outcome.
     """
     began = perf_counter()
     found = discover(paths, output, AUDIO_SUFFIXES)
     with locked(output), Manifest.open(output) as manifest:
         remove_leftovers(output)
-        run = _Run(output, manifest, bundle, settings, resources, listener or Listener())
+        run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), stop or Stop())
         run.result.problems = [str(problem) for problem in found.problems]
         pending = run.plan(found.jobs)
         run.enhance(pending)
+        run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
+        run.result.stopped_by = run.stop.signal
         manifest.export_jsonl(output / STATE_FOLDER / "manifest.jsonl")
     run.result.seconds = perf_counter() - began
     return run.result
@@ -131,7 +143,9 @@ class _Run:
         settings: Settings,
         resources: Resources,
         listener: Listener,
+        stop: Stop,
     ) -> None:
+        self.stop, self.pace = stop, Pace(stop.clock)
         self.output, self.manifest, self.bundle = output, manifest, bundle
         self.settings, self.resources, self.listener = settings, resources, listener
         self.key = settings.cache_key()
@@ -162,29 +176,39 @@ class _Run:
         try:
             with closing(prefetch(self._pieces(jobs), 2 * size)) as ahead:
                 for batch in self._batches(ahead, size):
+                    if self.stop.over:
+                        break
                     behind.extend(publisher.submit(self._publish, stream) for stream in self._advance(batch))
                     while behind and (len(behind) > PUBLISH_BACKLOG or behind[0].done()):
                         behind.popleft().result()
-            for future in behind:
-                future.result()
+            while behind and not self.stop.over:
+                behind.popleft().result()
         finally:
             # First the thread, then its streams: one dropped before its turn would publish an older result as new.
             publisher.shutdown(cancel_futures=True)
-            for stream in list(self._open_streams):
+            dropped = list(self._open_streams)
+            for stream in dropped:
                 self._drop(stream)
+        self.manifest.plan(stream.job for stream in dropped)
 
     def _pieces(self, jobs: Iterable[Job]) -> Iterator[StreamPiece | Broken]:
-        """Pieces of one recording after the other; where one is damaged, that is the last heard of it."""
+        """Pieces of one recording after the other; where one is damaged, that is the last heard of it.
+
+        One for which there is no time is passed over: a shorter one may fit.
+        """
         for job in jobs:
+            if self.stop.draining:
+                return
             stream = None
             try:
-                stream = self._open(job)
-                yield from stream.pieces()
+                recording = probe(job.source)
+                if self.stop.fits(self.pace.seconds_for(recording.seconds)):
+                    stream = self._open(job, recording)
+                    yield from stream.pieces()
             except Exception as error:
                 yield Broken(job, stream, error)
 
-    def _open(self, job: Job) -> RecordingStream:
-        recording = probe(job.source)
+    def _open(self, job: Job, recording: Recording) -> RecordingStream:
         content = fingerprint(job.source)
         self.manifest.start(
             job.relative,
@@ -199,6 +223,7 @@ class _Run:
         if relative != job.relative and relative in self._claimed:
             raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
         self._open_streams.add(stream)
+        self.pace.take(stream, recording.seconds)
         return stream
 
     def _batches(self, items: Iterable[StreamPiece | Broken], size: int) -> Iterator[list[StreamPiece]]:
@@ -231,8 +256,12 @@ class _Run:
                     complete.append(stream)
             except Exception as error:
                 self._fail(stream.job, error, stream)
-            self.listener.advanced(stream.advance_seconds(item))
+            self._advanced(stream, stream.advance_seconds(item))
         return complete
+
+    def _advanced(self, stream: RecordingStream, seconds: float) -> None:
+        self.pace.finish(stream, seconds)
+        self.listener.advanced(seconds)
 
     def _publish(self, stream: RecordingStream) -> None:
         """Audio, then report, then commit: whatever is committed is there, whole."""
@@ -251,7 +280,7 @@ class _Run:
         except Exception as error:
             self._fail(job, error, stream)
         else:
-            self._open_streams.discard(stream)
+            self._let_go(stream)
             self._end(Outcome(job, target, report))
 
     def _fail(self, job: Job, error: Exception, stream: RecordingStream | None) -> None:
@@ -268,7 +297,11 @@ class _Run:
 
     def _drop(self, stream: RecordingStream) -> None:
         stream.discard()
+        self._let_go(stream)
+
+    def _let_go(self, stream: RecordingStream) -> None:
         self._open_streams.discard(stream)
+        self.pace.drop(stream)
 
     def _end(self, outcome: Outcome) -> None:
         self.result.outcomes.append(outcome)

@@ -58,6 +58,7 @@ def _totals(result: RunResult) -> str:
         f"{len(result.done)} done",
         f"{len(result.skipped)} were done before",
         f"{len(result.failed)} failed",
+        *([f"{result.left} left"] if result.left else []),
     ]
     return f"{', '.join(parts)}; {audio:.0f} s of audio in {result.seconds:.0f} s; written to {result.output}"
 
@@ -74,7 +75,12 @@ def run_json(result: RunResult) -> str:
         }
         for outcome in result.outcomes
     ]
-    totals = {"done": len(result.done), "skipped": len(result.skipped), "failed": len(result.failed)}
+    totals = {
+        "done": len(result.done),
+        "skipped": len(result.skipped),
+        "failed": len(result.failed),
+        "left": result.left,
+    }
     return json.dumps(
         {
             "output": str(result.output),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +32,6 @@ from exdiff_cli.report.sidecar import QualityReport
 from exdiff_cli.training import adapt as adaptation
 from exdiff_cli.training import validation
 from exdiff_cli.training.adapt import Adaptation, Judgement
-from exdiff_cli.training.run import parse_time
 
 NOBODY = 65534
 
@@ -173,6 +173,9 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "--bundle", "CALLS"), "no model bundle"),
         (("enhance", "CALLS", "BUNDLE", "--steps", "-1"), "--steps -1"),
         (("train", "extract", "--data", "x", "--out", "y", "--preset", "base", "--blocks", "3"), "--blocks 3"),
+        (("enhance", "CALLS", "BUNDLE", "--deadline", "25:00"), "--deadline 25:00"),
+        (("enhance", "CALLS", "BUNDLE", "--max-duration", "soon"), "--max-duration soon"),
+        (("enhance", "CALLS", "BUNDLE", "--grace", "-1s"), "--grace -1s"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "slow"), "there is fast, balanced, best"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "fast", "--steps", "4"), "give one of the two"),
         (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),
@@ -322,6 +325,15 @@ def test_an_interrupt_is_one_line(
     assert "the same command goes on" in called.complaint
 
 
+def test_work_for_which_there_is_no_time_is_left(exdiff: Exdiff, calls: Path, options: tuple[object, ...]) -> None:
+    called = exdiff("enhance", calls, *options, "--max-duration", "0.01s")
+    assert called.code == 5
+    assert " left" in called.out
+    assert called.complaint.startswith("no time: ")
+    assert f"go on with: exdiff enhance {calls}" in called.complaint
+    assert exdiff("enhance", calls, *options, "--deadline", "2099-01-01T06:00", "--max-duration", "9h").code == 0
+
+
 def test_a_newline_in_a_name_stays_on_its_line(exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path) -> None:
     name = "two\nlines \x1b[31m" + os.fsdecode(b"\xe4") + ".wav"
     store(tmp_path / "in" / "plain.wav", 1.0).rename(tmp_path / "in" / name)
@@ -430,19 +442,6 @@ def test_bench_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, ...
     assert "real time factor" in table.out
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90m", 5400), ("2h", 7200), ("30s", 30), ("45", 45), ("1.5h", 5400), (" 5m ", 300)]
-)
-def test_times(text: str, seconds: float) -> None:
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "0", "0h", "-5m", "5 m", "5d", "1h30m", "1e3", ".5h", "nan", "5M"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--max-time"):
-        parse_time(text)
-
-
 @pytest.mark.parametrize(("text", "counts"), [("4", [4]), ("1,2,4", [1, 2, 4]), (" 1, 2", [1, 2])])
 def test_steps(text: str, counts: list[int]) -> None:
     assert cli.parse_steps(text) == counts
@@ -471,33 +470,36 @@ def test_a_process_leaves_stderr_empty_and_stdout_clean(
     assert report.after.dnsmos is not None
 
 
-INTERRUPTED = """
+STOPPED = """
 import os, signal
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.measures.dnsmos import Dnsmos
 enhance, batches = Enhancer.__call__, []
 
-def interrupt_in_the_middle(self, pieces):
+def stop_in_the_middle(self, pieces):
     batches.append(pieces)
     if len(batches) == 3:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGNAL)
     return enhance(self, pieces)
 
-Enhancer.__call__ = interrupt_in_the_middle
+Enhancer.__call__ = stop_in_the_middle
 Dnsmos.score = lambda self, windows: []
 from exdiff_cli.cli import main
 main()
 """
 
 
-def test_an_interrupted_process_leaves_nothing_half_done(
-    exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_process_leaves_nothing_half_done(
+    exdiff: Exdiff, options: tuple[object, ...], tmp_path: Path, number: signal.Signals
 ) -> None:
     store(tmp_path / "in" / "long.wav", 40.0, rate=8_000)
     given = ("enhance", tmp_path / "in", "-o", tmp_path / "out", *options, "--batch", 1, "--steps", 1)
-    called = process(INTERRUPTED, *given)
-    assert (called.code, called.out) == (130, "")
-    assert "the same command goes on" in called.complaint
+    called = process(STOPPED.replace("SIGNAL", number.name), *given, "--grace", "0.01s")
+    assert called.code == 128 + number
+    assert "1 left" in called.out
+    assert f"{number.name}: finishing what is in hand" in called.err
+    assert f"{number.name}: 1 left to do; go on with: exdiff enhance " in called.err
     assert not list((tmp_path / "out").rglob(TEMPORARY_GLOB))
     assert not (tmp_path / "out" / "long.wav").exists()
     assert exdiff(*given).code == 0

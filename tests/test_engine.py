@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -35,6 +36,7 @@ from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
 from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.stopping import Stop
 from exdiff_cli.stream import STAGES, RecordingStream
 
 TREE: dict[str, dict[str, Any]] = {
@@ -80,10 +82,18 @@ class Run:
     bundle: Bundle
     settings: Settings
 
-    def __call__(self, paths: Path | list[Path], out: Path, batch: int = 4, **settings: Any) -> RunResult:
+    def __call__(
+        self,
+        paths: Path | list[Path],
+        out: Path,
+        batch: int = 4,
+        listener: Listener | None = None,
+        stop: Stop | None = None,
+        **settings: Any,
+    ) -> RunResult:
         chosen = short_settings(self.bundle, **settings) if settings else self.settings
         given = [paths] if isinstance(paths, Path) else paths
-        return enhance_all(given, out, self.bundle, chosen, Resources(batch=batch))
+        return enhance_all(given, out, self.bundle, chosen, Resources(batch=batch), listener, stop)
 
 
 @pytest.fixture(scope="module")
@@ -608,6 +618,74 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 
 
 # --- prefetch -----------------------------------------------------------------------------------------------
+
+
+# --- ending before all is done ------------------------------------------------------------------------------
+
+
+def test_after_a_signal_what_is_in_hand_is_finished_and_the_rest_left(run: Run, calls: Path, tmp_path: Path) -> None:
+    for number in range(3, 8):
+        store(calls / f"{number}.wav", 1.5)
+    stop, out = Stop(), tmp_path / "out"
+    result = run(calls, out, batch=1, listener=Listener(ended=lambda outcome: stop.ask(signal.SIGTERM)), stop=stop)
+    assert len(result.done) >= 1
+    assert result.left >= 1
+    assert (len(result.done) + result.left, result.failed) == (8, [])
+    assert (result.exit_code, result.stopped_by) == (128 + signal.SIGTERM, signal.SIGTERM)
+    assert not leftovers(out)
+    counted = list(states(out).values())
+    assert counted.count(State.DONE) == len(result.done)
+    assert counted.count(State.PENDING) == result.left
+    resumed = run(calls, out)
+    assert (len(resumed.done), len(resumed.skipped), resumed.exit_code) == (result.left, len(result.done), 0)
+    whole = run(calls, tmp_path / "whole")
+    for outcome in whole.done:
+        assert_same(out / outcome.job.relative, tmp_path / "whole" / outcome.job.relative)
+
+
+def test_a_signal_after_the_last_recording_changes_nothing(run: Run, calls: Path, tmp_path: Path) -> None:
+    stop, ended = Stop(), []
+
+    def hear(outcome: Outcome) -> None:
+        ended.append(outcome)
+        if len(ended) == 3:
+            stop.ask(signal.SIGINT)
+
+    result = run(calls, tmp_path / "out", listener=Listener(ended=hear), stop=stop)
+    assert (result.left, result.exit_code) == (0, ExitCode.OK)
+
+
+def test_what_does_not_fit_before_the_deadline_is_left_and_shorter_ones_are_done(run: Run, tmp_path: Path) -> None:
+    for name, seconds in (("a.wav", 9.0), ("b.wav", 1.0), ("c.wav", 4.0)):
+        store(tmp_path / "in" / name, seconds)
+    result = run(tmp_path / "in", tmp_path / "out", stop=Stop(deadline=102.0, clock=lambda: 100.0))
+    assert [outcome.job.source.name for outcome in result.done] == ["b.wav"]
+    assert (result.left, result.exit_code) == (2, ExitCode.DEADLINE)
+    assert result.stopped_by is None
+    assert states(tmp_path / "out")["a.wav"] is State.PENDING
+
+
+def test_when_time_is_up_what_is_in_hand_is_dropped_whole(run: Run, calls: Path, tmp_path: Path) -> None:
+    now = [100.0]
+
+    def later(seconds: float) -> None:
+        now[0] = 200.0
+
+    out = tmp_path / "out"
+    stop = Stop(deadline=150.0, clock=lambda: now[0])
+    result = run(calls, out, batch=1, listener=Listener(advanced=later), stop=stop)
+    assert (result.done, result.left, result.exit_code) == ([], 3, ExitCode.DEADLINE)
+    assert set(states(out).values()) == {State.PENDING}
+    assert not leftovers(out)
+    assert not list(out.rglob("*.wav"))
+    assert len(run(calls, out).done) == 3
+
+
+def test_what_cannot_be_opened_does_not_count_as_left(run: Run, calls: Path, tmp_path: Path) -> None:
+    (calls / "0.wav").write_text("no sound")
+    result = run(calls, tmp_path / "out", stop=Stop(deadline=1e9, clock=lambda: 0.0))
+    assert (len(result.done), len(result.failed), result.left) == (2, 1, 0)
+    assert result.exit_code is ExitCode.SOME_FAILED
 
 
 def decoders() -> list[threading.Thread]:

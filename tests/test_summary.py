@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import pytest
@@ -139,6 +140,7 @@ def test_json_holds_everything() -> None:
         "done": 1,
         "skipped": 1,
         "failed": 1,
+        "left": 0,
         "problems": ["in/closed: folder cannot be read"],
     }
     assert [recording["state"] for recording in recordings] == ["done", "failed", "skipped"]
@@ -153,6 +155,9 @@ def test_the_exit_code_is_that_of_the_outcomes() -> None:
     assert RunResult(Path("out"), [done("a.wav"), skipped("b.wav")]).exit_code == 0
     assert RunResult(Path("out"), [done("a.wav"), failed("b.wav")]).exit_code == 3
     assert RunResult(Path("out"), [done("a.wav")], ["closed: cannot be read"]).exit_code == 3
+    assert RunResult(Path("out"), [failed("b.wav")], left=2).exit_code == 5
+    assert RunResult(Path("out"), [failed("b.wav")], left=2, stopped_by=Signals.SIGTERM).exit_code == 143
+    assert RunResult(Path("out"), [done("a.wav")], stopped_by=Signals.SIGTERM).exit_code == 0
 
 
 # --- scores -------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from safetensors.torch import load
@@ -11,18 +10,9 @@ from exdiff_cli.bundle import build_config, read_trained
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import Preset, find_preset
+from exdiff_cli.stopping import parse_duration
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
-
-SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def parse_time(text: str) -> float:
-    """``90m``, ``2h``, ``30s`` or plain seconds; :class:`UsageError` for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise UsageError(f"--max-time {text}: give a time such as 90m, 2h or 5400s")
-    return float(match[1]) * SECONDS[match[2]]
 
 
 def train_options(
@@ -38,7 +28,7 @@ def train_options(
     """Options of a run; on a GPU it computes in bfloat16."""
     return TrainOptions(
         out=out,
-        max_time=parse_time(max_time),
+        max_time=parse_duration(max_time, "--max-time"),
         resume=resume,
         init=init,
         batch=batch,
