@@ -17,14 +17,16 @@ from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli import __version__
+from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.bundle import Bundle, load_bundle, read_trained, write_bundle
 from exdiff_cli.diffuse.generate import SamplerConfig
-from exdiff_cli.discover import default_output, discover
-from exdiff_cli.engine import Listener, Outcome, enhance_all
-from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
+from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
+from exdiff_cli.engine import Listener, Outcome, enhance_found
+from exdiff_cli.errors import ExdiffError, ExitCode, NoInputError, UsageError
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.presets import NetConfig, find_preset
 from exdiff_cli.query import ask
+from exdiff_cli.selection import Selection, parse_newer_than
 from exdiff_cli.settings import DEFAULT_BUNDLE, PRESET_STEPS, SPEECH, Resources, Settings
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.summary import run_json, run_table
@@ -123,13 +125,52 @@ def make_stop(deadline: str | None, max_duration: str | None, grace: str) -> Sto
     return Stop(deadline=ends, grace=parse_duration(grace, "--grace"))
 
 
+def find_recordings(
+    paths: list[Path], files_from: str | None, null: bool, output: Path | None, selection: Selection
+) -> tuple[Discovery, Path]:
+    """What is to be enhanced and where to; :class:`UsageError` where the call does not say."""
+    if files_from is None:
+        if not paths:
+            raise UsageError("enhance: name recordings or folders, or a list of them with --files-from")
+        target = output or default_output(paths)
+        found = discover(paths, target, AUDIO_SUFFIXES)
+    else:
+        if paths or output is None:
+            raise UsageError("--files-from: takes the place of paths, and needs an output folder, -o")
+        target, found = output, discover_listed(open_list(files_from, null), output)
+    wanted = selection.of(found.jobs)
+    if not wanted:
+        raise NoInputError(f"none of {len(found.jobs)} recordings is selected; see --include, --exclude, --newer-than")
+    return Discovery(tuple(wanted), found.problems), target
+
+
+def open_list(name: str, null: bool) -> list[Path]:
+    """The paths of a list, ``-`` for stdin; :class:`UsageError` where it cannot be read."""
+    if name == "-":
+        return read_list(sys.stdin.buffer, null)
+    try:
+        with Path(name).open("rb") as file:
+            return read_list(file, null)
+    except OSError as error:
+        raise UsageError(f"--files-from {name}: cannot be read ({error.strerror}); name a file, or -") from error
+
+
 @app.command()
 def enhance(
-    paths: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.", show_default=False)],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings, or folders of them.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Where to write. [default: INPUT-enhanced beside the input]"),
     ] = None,
+    files_from: Annotated[
+        str | None, typer.Option(help="A file with a path a line, or - for stdin, in place of paths; needs -o.")
+    ] = None,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Paths in that list end with a zero byte.")] = False,
+    include: Annotated[list[str] | None, typer.Option(help="Only what matches this pattern; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not what matches this pattern; may be repeated.")] = None,
+    newer_than: Annotated[str | None, typer.Option(help="Only what was changed since: 36h, 7d, 2026-05-31.")] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     preset: PresetOption = None,
     steps: StepsOption = None,
@@ -150,7 +191,10 @@ def enhance(
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     stop = make_stop(deadline, max_duration, grace)
-    target = output or default_output(paths)
+    selection = Selection(
+        tuple(include or ()), tuple(exclude or ()), parse_newer_than(newer_than, time.time()) if newer_than else None
+    )
+    found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
     resources = Resources(choose_device(device), batch)
@@ -168,7 +212,7 @@ def enhance(
 
         listener = Listener(planned, advanced, ended)
         with on_signals(stop, say):
-            result = enhance_all(paths, target, loaded, settings, resources, listener, stop)
+            result = enhance_found(found, target, loaded, settings, resources, listener, stop)
     for problem in result.problems:
         say(f"failed: {problem}")
     if result.left:
@@ -390,7 +434,6 @@ def adapt(
 
     The new bundle is written only if it is better on that noise and not worse on the fixed validation set.
     """
-    from exdiff_cli.audio.io import AUDIO_SUFFIXES
     from exdiff_cli.training.adapt import adapt_to
     from exdiff_cli.training.run import train_options
 

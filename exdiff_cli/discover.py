@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
+from typing import BinaryIO
 
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
 
@@ -57,6 +58,41 @@ def discover(paths: Sequence[Path], output: Path | None, suffixes: frozenset[str
     if not jobs:
         raise NoInputError(_nothing_found(folders, suffixes, problems))
     return Discovery(jobs, tuple(problems))
+
+
+def discover_listed(paths: Iterable[Path], output: Path) -> Discovery:
+    """The recordings of a list, each at its own path below the output folder: ``/a/b.wav`` at ``a/b.wav``.
+
+    So that a place does not depend on what else is listed. What is gone or no file is a problem of that entry alone:
+    lists grow old. Raises :class:`UsageError` where ``output`` overlaps unsafely or two would be written to one place,
+    and :class:`NoInputError` for an empty list.
+    """
+    jobs, problems = [], []
+    for path in paths:
+        if path.is_file():
+            jobs.append(Job(path, _mirrored(path)))
+        else:
+            reason = "is no file" if os.path.lexists(path) else "does not exist"
+            problems.append(RecordingError(path, reason, "take it off the list, or mend it"))
+    _check_output([job.source for job in jobs], output)
+    if not jobs:
+        raise NoInputError("no recordings listed" + (f"; first of {len(problems)}: {problems[0]}" if problems else ""))
+    return Discovery(_merge(jobs), tuple(problems))
+
+
+def _mirrored(path: Path) -> Path:
+    """Where a listed path lies below the output; one that leads upwards as if it were absolute."""
+    plain = Path(os.path.normpath(path))
+    if not plain.is_absolute() and ".." in plain.parts:
+        plain = Path(os.path.abspath(path))
+    return plain.relative_to(plain.anchor) if plain.is_absolute() else plain
+
+
+def read_list(source: BinaryIO, null: bool) -> list[Path]:
+    """Paths, one a line or, with ``null``, each ended by a zero byte; names may be any bytes but these."""
+    entries = source.read().split(b"\0" if null else b"\n")
+    entries = entries if null else [entry.removesuffix(b"\r") for entry in entries]
+    return [Path(os.fsdecode(entry)) for entry in entries if entry]
 
 
 def default_output(paths: Sequence[Path]) -> Path:

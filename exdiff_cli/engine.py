@@ -18,7 +18,7 @@ import torch
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe, publish_text
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.discover import STATE_FOLDER, Job, discover
+from exdiff_cli.discover import STATE_FOLDER, Discovery, Job, discover
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, RecordingError
 from exdiff_cli.lock import locked
@@ -106,13 +106,26 @@ def enhance_all(
     listener: Listener | None = None,
     stop: Stop | None = None,
 ) -> RunResult:
-    """Enhance every recording that ``paths`` name into ``output``, as far as that is not done already.
+    """Enhance every recording that ``paths`` name; otherwise as :func:`enhance_found`."""
+    found = discover(paths, output, AUDIO_SUFFIXES)
+    return enhance_found(found, output, bundle, settings, resources, listener, stop)
+
+
+def enhance_found(
+    found: Discovery,
+    output: Path,
+    bundle: Bundle,
+    settings: Settings,
+    resources: Resources,
+    listener: Listener | None = None,
+    stop: Stop | None = None,
+) -> RunResult:
+    """Enhance recordings into ``output``, as far as that is not done already.
 
     ``stop`` says when to end before all is done. Raises the typed errors of :mod:`exdiff_cli.errors` for what stops
     a whole run; a recording that fails is an outcome.
     """
     began = perf_counter()
-    found = discover(paths, output, AUDIO_SUFFIXES)
     with locked(output), Manifest.open(output) as manifest:
         remove_leftovers(output)
         run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), stop or Stop())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -176,6 +177,11 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "BUNDLE", "--deadline", "25:00"), "--deadline 25:00"),
         (("enhance", "CALLS", "BUNDLE", "--max-duration", "soon"), "--max-duration soon"),
         (("enhance", "CALLS", "BUNDLE", "--grace", "-1s"), "--grace -1s"),
+        (("enhance", "BUNDLE"), "name recordings or folders"),
+        (("enhance", "CALLS", "BUNDLE", "--files-from", "-"), "takes the place of paths"),
+        (("enhance", "BUNDLE", "--files-from", "x"), "needs an output folder"),
+        (("enhance", "BUNDLE", "--files-from", "CALLS/gone", "-o", "out"), "cannot be read"),
+        (("enhance", "CALLS", "BUNDLE", "--newer-than", "soon"), "--newer-than soon"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "slow"), "there is fast, balanced, best"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "fast", "--steps", "4"), "give one of the two"),
         (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),
@@ -307,7 +313,7 @@ def test_what_nobody_foresaw_is_one(
     def fail(*given: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(cli, "enhance_all", fail)
+    monkeypatch.setattr(cli, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (1, "")
     assert called.complaint.endswith(r"internal error: RuntimeError: first line\nsecond line; please report it")
@@ -319,10 +325,38 @@ def test_an_interrupt_is_one_line(
     def fail(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "enhance_all", fail)
+    monkeypatch.setattr(cli, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (130, "")
     assert "the same command goes on" in called.complaint
+
+
+def test_what_to_enhance_may_come_as_a_list_and_be_narrowed_down(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\0".join(map(os.fsencode, calls.rglob("*.*"))))))
+    only = ("--include", "*.wav", "--newer-than", "1d")
+    called = exdiff("enhance", "--files-from", "-", "-0", "-o", out, *options, *only, "--json")
+    assert called.code == 0
+    done = [Path(each["output"]) for each in json.loads(called.out)["recordings"]]
+    assert done == sorted(out / path.relative_to("/") for path in calls.rglob("*.wav"))
+    assert all(path.exists() for path in done)
+
+
+def test_a_list_in_a_file(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    (first, *_) = sorted(calls.rglob("*.wav"))
+    (tmp_path / "list").write_text(f"{first}\n{calls}/gone.wav\n")
+    called = exdiff("enhance", "--files-from", tmp_path / "list", "-o", tmp_path / "out", *options)
+    assert called.code == 3
+    assert "gone.wav: does not exist" in called.complaint
+    assert (tmp_path / "out" / first.relative_to("/")).exists()
+
+
+def test_selecting_nothing_is_no_input(exdiff: Exdiff, calls: Path, options: tuple[object, ...]) -> None:
+    called = exdiff("enhance", calls, *options, "--exclude", "*")
+    assert called.code == 4
+    assert "is selected" in called.complaint
 
 
 def test_work_for_which_there_is_no_time_is_left(exdiff: Exdiff, calls: Path, options: tuple[object, ...]) -> None:

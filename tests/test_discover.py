@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -11,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from exdiff_cli.discover import STATE_FOLDER, Discovery, Job, default_output, discover
+from exdiff_cli.discover import (
+    STATE_FOLDER,
+    Discovery,
+    Job,
+    default_output,
+    discover,
+    discover_listed,
+    read_list,
+)
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
 
 SUFFIXES = frozenset({".wav", ".flac"})
@@ -356,3 +365,57 @@ def test_default_output_needs_one_input_with_a_place_beside_it(paths: list[Path]
     with pytest.raises(UsageError) as refused:
         default_output(paths)
     message_of(refused)
+
+
+# Lists
+
+
+def listed(*paths: Path, output: Path) -> Discovery:
+    return discover_listed(paths, output)
+
+
+def test_listed_recordings_keep_their_whole_path(calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative ones as they are, absolute ones below the root, and none depends on what else is listed."""
+    put(calls / "a.wav")
+    put(calls / "b" / "c.wav")
+    monkeypatch.chdir(calls)
+    found = listed(Path("./b/../b/c.wav"), calls / "a.wav", Path("../calls/b/c.wav"), output=tmp_path / "out")
+    absolute = calls.relative_to("/")
+    assert sorted(names(found)) == sorted([f"{absolute}/a.wav", f"{absolute}/b/c.wav", "b/c.wav"])
+    assert names(listed(Path("b/c.wav"), output=tmp_path / "out")) == ["b/c.wav"]
+
+
+def test_what_is_gone_from_a_list_is_a_problem_of_its_own(calls: Path, tmp_path: Path) -> None:
+    put(calls / "a.wav")
+    found = listed(calls / "a.wav", calls / "gone.wav", calls, output=tmp_path / "out")
+    assert len(found.jobs) == 1
+    assert [problem.problem for problem in found.problems] == ["does not exist", "is no file"]
+    with pytest.raises(NoInputError, match=r"first of 1: .*gone\.wav"):
+        listed(calls / "gone.wav", output=tmp_path / "out")
+    with pytest.raises(NoInputError, match="no recordings listed"):
+        listed(output=tmp_path / "out")
+
+
+def test_a_list_may_not_name_results(calls: Path) -> None:
+    put(calls / "a.wav")
+    with pytest.raises(UsageError, match="inside the output folder"):
+        listed(calls / "a.wav", output=calls)
+
+
+def test_what_is_listed_twice_is_done_once(calls: Path, tmp_path: Path) -> None:
+    put(calls / "a.wav")
+    assert len(listed(calls / "a.wav", calls / "." / "a.wav", output=tmp_path / "out").jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "null", "expected"),
+    [
+        (b"a.wav\nb c.wav\n", False, ["a.wav", "b c.wav"]),
+        (b"a.wav\r\n\r\n\nb.wav", False, ["a.wav", "b.wav"]),
+        (b"a\n.wav\0b.wav\r\0", True, ["a\n.wav", "b.wav\r"]),
+        (b"\xe4.wav\n", False, [os.fsdecode(b"\xe4.wav")]),
+        (b"", False, []),
+    ],
+)
+def test_lists_are_read_as_bytes(content: bytes, null: bool, expected: list[str]) -> None:
+    assert read_list(io.BytesIO(content), null) == [Path(name) for name in expected]
