@@ -26,7 +26,7 @@ from exdiff_cli.errors import ExdiffError, ExitCode, NoInputError, UsageError
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.presets import NetConfig, find_preset
 from exdiff_cli.query import ask
-from exdiff_cli.selection import Selection, parse_newer_than
+from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, PRESET_STEPS, SPEECH, Resources, Settings
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.summary import run_json, run_table
@@ -140,7 +140,9 @@ def find_recordings(
         target, found = output, discover_listed(open_list(files_from, null), output)
     wanted = selection.of(found.jobs)
     if not wanted:
-        raise NoInputError(f"none of {len(found.jobs)} recordings is selected; see --include, --exclude, --newer-than")
+        raise NoInputError(
+            f"none of {len(found.jobs)} recordings is selected; see --include, --exclude, --newer-than, --shard"
+        )
     return Discovery(tuple(wanted), found.problems), target
 
 
@@ -171,6 +173,12 @@ def enhance(
     include: Annotated[list[str] | None, typer.Option(help="Only what matches this pattern; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not what matches this pattern; may be repeated.")] = None,
     newer_than: Annotated[str | None, typer.Option(help="Only what was changed since: 36h, 7d, 2026-05-31.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only part K of N, 3/16: disjoint, stable, beside others in one output folder.")
+    ] = None,
+    lock_wait: Annotated[
+        str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
+    ] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     preset: PresetOption = None,
     steps: StepsOption = None,
@@ -191,9 +199,10 @@ def enhance(
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     stop = make_stop(deadline, max_duration, grace)
-    selection = Selection(
-        tuple(include or ()), tuple(exclude or ()), parse_newer_than(newer_than, time.time()) if newer_than else None
-    )
+    part = parse_shard(shard) if shard else None
+    age = parse_newer_than(newer_than, time.time()) if newer_than else None
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), age, part)
+    patience = parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0
     found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
@@ -212,7 +221,9 @@ def enhance(
 
         listener = Listener(planned, advanced, ended)
         with on_signals(stop, say):
-            result = enhance_found(found, target, loaded, settings, resources, listener, stop)
+            result = enhance_found(
+                found, target, loaded, settings, resources, listener, stop, part.name if part else "", patience
+            )
     for problem in result.problems:
         say(f"failed: {problem}")
     if result.left:

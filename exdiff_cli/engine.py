@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ import torch
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe, publish_text
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.discover import STATE_FOLDER, Discovery, Job, discover
+from exdiff_cli.discover import Discovery, Job, discover
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, RecordingError
 from exdiff_cli.lock import locked
@@ -31,6 +32,9 @@ from exdiff_cli.stream import RecordingStream, StreamPiece
 
 PUBLISH_BACKLOG = 16
 """Recordings that may wait to be published and scored; beyond, the models wait for them."""
+
+OTHERS_SECONDS = 3600.0
+"""A temporary file that is still being written was touched within this time."""
 
 Item = TypeVar("Item")
 
@@ -119,30 +123,40 @@ def enhance_found(
     resources: Resources,
     listener: Listener | None = None,
     stop: Stop | None = None,
+    part: str = "",
+    lock_wait: float = 0.0,
 ) -> RunResult:
     """Enhance recordings into ``output``, as far as that is not done already.
 
-    ``stop`` says when to end before all is done. Raises the typed errors of :mod:`exdiff_cli.errors` for what stops
-    a whole run; a recording that fails is an outcome.
+    ``stop`` says when to end before all is done. ``part`` names the part of the recordings that this is, if others
+    may run beside it; ``lock_wait`` seconds are waited while another run holds the folder.
+
+    Raises the typed errors of :mod:`exdiff_cli.errors` for what stops a whole run; a recording that fails is an
+    outcome.
     """
-    began = perf_counter()
-    with locked(output), Manifest.open(output) as manifest:
-        remove_leftovers(output)
-        run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), stop or Stop())
+    began, stop = perf_counter(), stop or Stop()
+    with locked(output, part, lock_wait, lambda: stop.draining), Manifest.open(output, part) as manifest:
+        remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
+        run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), stop)
         run.result.problems = [str(problem) for problem in found.problems]
         pending = run.plan(found.jobs)
         run.enhance(pending)
         run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
         run.result.stopped_by = run.stop.signal
-        manifest.export_jsonl(output / STATE_FOLDER / "manifest.jsonl")
+        manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
     run.result.seconds = perf_counter() - began
     return run.result
 
 
-def remove_leftovers(output: Path) -> None:
-    """Delete the temporary files that a killed run left; only the holder of the lock may."""
+def remove_leftovers(output: Path, untouched_for: float = 0.0) -> None:
+    """Delete the temporary files that a killed run left; only the holder of the lock may.
+
+    Where runs over other parts may be writing, only what has not been touched for so many seconds is left over.
+    """
     for leftover in output.rglob(TEMPORARY_GLOB):
-        leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if not untouched_for or time.time() - leftover.stat().st_mtime > untouched_for:
+                leftover.unlink()
 
 
 class _Run:

@@ -1,28 +1,56 @@
-"""One run per output folder, by an advisory lock that the kernel drops when its process ends, however it ends."""
+"""One run per output folder, by an advisory lock that the kernel drops when its process ends, however it ends.
+
+A run over one part of the recordings holds its part alone and shares the folder with runs over other parts; one over
+all of them shares it with nobody.
+"""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import LockedError, UsageError
 
+POLL_SECONDS = 0.2
+
+
+def state_folder(output: Path, part: str = "") -> Path:
+    """Where a run keeps its state: in ``output``, apart for every ``part``."""
+    return output / STATE_FOLDER / part
+
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold ``output`` for this process; :class:`LockedError` at once if another run holds it."""
-    folder = output / STATE_FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a")
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written ({error.strerror}); name another folder with -o") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"{output}: another run is writing there; wait for it, or name another folder") from error
+def locked(
+    output: Path, part: str = "", wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Hold ``output``, or a ``part`` of it, for this process.
+
+    Waits up to ``wait`` seconds, or until ``give_up``, while another run holds it; then :class:`LockedError`.
+    """
+    until = time.monotonic() + wait
+    with ExitStack() as files:
+        kinds = [(state_folder(output), fcntl.LOCK_SH if part else fcntl.LOCK_EX)]
+        kinds += [(state_folder(output, part), fcntl.LOCK_EX)] if part else []
+        for folder, kind in kinds:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = files.enter_context((folder / "lock").open("a"))
+            except OSError as error:
+                raise UsageError(f"{output}: cannot be written ({error.strerror}); name another folder") from error
+            while not _taken(file.fileno(), kind):
+                if time.monotonic() >= until or give_up():
+                    raise LockedError(f"{output}: another run is writing there; wait for it, or name another folder")
+                time.sleep(POLL_SECONDS)
         yield
+
+
+def _taken(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

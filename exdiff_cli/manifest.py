@@ -21,8 +21,9 @@ from typing import Any
 from urllib.parse import quote
 
 from exdiff_cli.audio.io import file_sha256, publish_text
-from exdiff_cli.discover import STATE_FOLDER, Job
+from exdiff_cli.discover import Job
 from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
+from exdiff_cli.lock import state_folder
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +128,8 @@ class Manifest:
         self._database = database
 
     @classmethod
-    def open(cls, folder: Path, *, read_only: bool = False) -> Manifest:
-        """Open the manifest of the output folder ``folder``, or begin one.
+    def open(cls, folder: Path, part: str = "", *, read_only: bool = False) -> Manifest:
+        """Open the manifest of the output folder ``folder``, or of a ``part`` of it, or begin one.
 
         The caller holds the folder's lock unless ``read_only``: what a killed run left running becomes
         pending, and a damaged manifest is set aside with a warning. ``read_only`` changes nothing, so that it
@@ -137,7 +138,7 @@ class Manifest:
         Raises UsageError where a newer exdiff wrote it, the folder cannot be written, or, if ``read_only``,
         there is no sound manifest.
         """
-        path = folder / STATE_FOLDER / "manifest.sqlite"
+        path = state_folder(folder, part) / "manifest.sqlite"
         if read_only:
             return cls(path, _open_to_read(path), read_only=True, set_aside=None)
         set_aside = None

@@ -24,6 +24,11 @@ class Shard:
     number: int
     count: int
 
+    @property
+    def name(self) -> str:
+        """For its state folder."""
+        return f"shard-{self.number}-of-{self.count}"
+
     def holds(self, relative: Path) -> bool:
         """Every recording is in one shard, which depends on its relative path alone."""
         digest = blake2b(os.fsencode(relative.as_posix()), digest_size=8).digest()

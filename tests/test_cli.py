@@ -177,6 +177,8 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "BUNDLE", "--deadline", "25:00"), "--deadline 25:00"),
         (("enhance", "CALLS", "BUNDLE", "--max-duration", "soon"), "--max-duration soon"),
         (("enhance", "CALLS", "BUNDLE", "--grace", "-1s"), "--grace -1s"),
+        (("enhance", "CALLS", "BUNDLE", "--shard", "0/4"), "--shard 0/4"),
+        (("enhance", "CALLS", "BUNDLE", "--lock-wait", "long"), "--lock-wait long"),
         (("enhance", "BUNDLE"), "name recordings or folders"),
         (("enhance", "CALLS", "BUNDLE", "--files-from", "-"), "takes the place of paths"),
         (("enhance", "BUNDLE", "--files-from", "x"), "needs an output folder"),

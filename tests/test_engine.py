@@ -24,10 +24,10 @@ from bundles import make_bundle, short_settings
 from recordings import cut_off, samples_of, store
 
 from exdiff_cli import engine
-from exdiff_cli.audio.io import TEMPORARY_GLOB, AtomicWriter, probe
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
-from exdiff_cli.discover import STATE_FOLDER
-from exdiff_cli.engine import Listener, Outcome, RunResult, enhance_all, prefetch
+from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
+from exdiff_cli.engine import Listener, Outcome, RunResult, enhance_all, enhance_found, prefetch
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
@@ -35,6 +35,7 @@ from exdiff_cli.manifest import Manifest, State
 from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
+from exdiff_cli.selection import Selection, Shard
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.stopping import Stop
 from exdiff_cli.stream import STAGES, RecordingStream
@@ -618,6 +619,27 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 
 
 # --- prefetch -----------------------------------------------------------------------------------------------
+
+
+def test_shards_share_an_output_folder(run: Run, calls: Path, tmp_path: Path) -> None:
+    """Together they do all, each once, and what another is still writing is left alone."""
+    out = tmp_path / "out"
+    found = discover([calls], out, AUDIO_SUFFIXES)
+    fresh, old = out / ".exdiff-0.part", out / ".exdiff-1.part"
+    out.mkdir()
+    for path in (fresh, old):
+        path.touch()
+    os.utime(old, (0, 0))
+    done = []
+    for number in (1, 2):
+        shard = Shard(number, 2)
+        jobs = Discovery(tuple(Selection(shard=shard).of(found.jobs)))
+        result = enhance_found(jobs, out, run.bundle, run.settings, Resources(), part=shard.name)
+        done += [outcome.job.relative.name for outcome in result.done]
+        assert (out / ".exdiff" / shard.name / "manifest.jsonl").exists()
+    assert sorted(done) == ["0.wav", "1.wav", "2.wav"]
+    assert fresh.exists()
+    assert not old.exists()
 
 
 # --- ending before all is done ------------------------------------------------------------------------------

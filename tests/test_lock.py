@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,30 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"), locked(tmp_path / "file" / "out"):
         pass
+
+
+def test_parts_are_held_side_by_side_and_each_by_one(tmp_path: Path) -> None:
+    with locked(tmp_path, "shard-1-of-2"), locked(tmp_path, "shard-2-of-2"):
+        with pytest.raises(LockedError), locked(tmp_path, "shard-2-of-2"):
+            pass
+        with pytest.raises(LockedError), locked(tmp_path):
+            pass
+    with locked(tmp_path), pytest.raises(LockedError), locked(tmp_path, "shard-1-of-2"):
+        pass
+
+
+def test_waits_for_the_other_to_be_done(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        threading.Timer(0.5, holder.kill).start()
+        with locked(tmp_path, wait=30.0):
+            assert holder.wait() != 0
+
+
+def test_waiting_ends_in_time_or_when_told(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(LockedError), locked(tmp_path, wait=0.3):
+            pass
+        with pytest.raises(LockedError), locked(tmp_path, wait=3600.0, give_up=lambda: True):
+            pass
