@@ -21,7 +21,7 @@ from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.bundle import Bundle, load_bundle, read_trained, write_bundle
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
-from exdiff_cli.engine import Listener, Outcome, enhance_found
+from exdiff_cli.engine import Listener, Outcome, RunOptions, enhance_found
 from exdiff_cli.errors import ExdiffError, ExitCode, NoInputError, UsageError
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.presets import NetConfig, find_preset
@@ -176,6 +176,8 @@ def enhance(
     shard: Annotated[
         str | None, typer.Option(help="Only part K of N, 3/16: disjoint, stable, beside others in one output folder.")
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only what failed before.")] = False,
+    max_failures: Annotated[int | None, typer.Option(min=1, help="Give up when so many recordings failed.")] = None,
     lock_wait: Annotated[
         str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
     ] = None,
@@ -202,7 +204,13 @@ def enhance(
     part = parse_shard(shard) if shard else None
     age = parse_newer_than(newer_than, time.time()) if newer_than else None
     selection = Selection(tuple(include or ()), tuple(exclude or ()), age, part)
-    patience = parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0
+    run_options = RunOptions(
+        stop=stop,
+        max_failures=max_failures,
+        only_failed=retry_failed,
+        part=part.name if part else "",
+        lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
+    )
     found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
@@ -221,13 +229,12 @@ def enhance(
 
         listener = Listener(planned, advanced, ended)
         with on_signals(stop, say):
-            result = enhance_found(
-                found, target, loaded, settings, resources, listener, stop, part.name if part else "", patience
-            )
+            result = enhance_found(found, target, loaded, settings, resources, listener, run_options)
     for problem in result.problems:
         say(f"failed: {problem}")
     if result.left:
-        why = result.stopped_by.name if result.stopped_by else "no time"
+        signal_name = result.stopped_by.name if result.stopped_by else ""
+        why = signal_name or ("too many failed" if result.gave_up else "no time")
         say(f"{why}: {result.left} left to do; go on with: {shlex.join(['exdiff', *sys.argv[1:]])}")
     if as_json:
         typer.echo(run_json(result))

@@ -54,7 +54,8 @@ class Outcome:
 class RunResult:
     """All outcomes of a run, and the exit code that they amount to.
 
-    ``left`` recordings were not begun or not finished: a signal came, ``stopped_by``, or the deadline.
+    ``left`` recordings were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or
+    the deadline.
     """
 
     output: Path
@@ -63,6 +64,7 @@ class RunResult:
     seconds: float = 0.0
     left: int = 0
     stopped_by: Signals | None = None
+    gave_up: bool = False
 
     @property
     def done(self) -> list[Outcome]:
@@ -78,8 +80,10 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        if self.left:
-            return ExitCode.DEADLINE if self.stopped_by is None else 128 + self.stopped_by
+        if self.left and self.stopped_by is not None:
+            return 128 + self.stopped_by
+        if self.left and not self.gave_up:
+            return ExitCode.DEADLINE
         return ExitCode.SOME_FAILED if self.failed or self.problems else ExitCode.OK
 
 
@@ -101,6 +105,22 @@ class Listener:
     ended: Callable[[Outcome], None] = lambda outcome: None
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How far a run goes, and beside whom; nothing here changes a result.
+
+    ``stop`` says when to end before all is done, ``max_failures`` after how many failures. With ``only_failed``
+    nothing is done but what failed before. ``part`` names the part of the recordings that this is, if others may run
+    beside it; ``lock_wait`` seconds are waited while another run holds the folder.
+    """
+
+    stop: Stop = field(default_factory=Stop)
+    max_failures: int | None = None
+    only_failed: bool = False
+    part: str = ""
+    lock_wait: float = 0.0
+
+
 def enhance_all(
     paths: Sequence[Path],
     output: Path,
@@ -108,11 +128,11 @@ def enhance_all(
     settings: Settings,
     resources: Resources,
     listener: Listener | None = None,
-    stop: Stop | None = None,
+    options: RunOptions | None = None,
 ) -> RunResult:
     """Enhance every recording that ``paths`` name; otherwise as :func:`enhance_found`."""
     found = discover(paths, output, AUDIO_SUFFIXES)
-    return enhance_found(found, output, bundle, settings, resources, listener, stop)
+    return enhance_found(found, output, bundle, settings, resources, listener, options)
 
 
 def enhance_found(
@@ -122,27 +142,23 @@ def enhance_found(
     settings: Settings,
     resources: Resources,
     listener: Listener | None = None,
-    stop: Stop | None = None,
-    part: str = "",
-    lock_wait: float = 0.0,
+    options: RunOptions | None = None,
 ) -> RunResult:
     """Enhance recordings into ``output``, as far as that is not done already.
-
-    ``stop`` says when to end before all is done. ``part`` names the part of the recordings that this is, if others
-    may run beside it; ``lock_wait`` seconds are waited while another run holds the folder.
 
     Raises the typed errors of :mod:`exdiff_cli.errors` for what stops a whole run; a recording that fails is an
     outcome.
     """
-    began, stop = perf_counter(), stop or Stop()
-    with locked(output, part, lock_wait, lambda: stop.draining), Manifest.open(output, part) as manifest:
+    began, options = perf_counter(), options or RunOptions()
+    part, stop = options.part, options.stop
+    with locked(output, part, options.lock_wait, lambda: stop.draining), Manifest.open(output, part) as manifest:
         remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
-        run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), stop)
+        run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), options)
         run.result.problems = [str(problem) for problem in found.problems]
         pending = run.plan(found.jobs)
         run.enhance(pending)
         run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
-        run.result.stopped_by = run.stop.signal
+        run.result.stopped_by, run.result.gave_up = stop.signal, run.gave_up
         manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
     run.result.seconds = perf_counter() - began
     return run.result
@@ -170,9 +186,9 @@ class _Run:
         settings: Settings,
         resources: Resources,
         listener: Listener,
-        stop: Stop,
+        options: RunOptions,
     ) -> None:
-        self.stop, self.pace = stop, Pace(stop.clock)
+        self.options, self.stop, self.pace = options, options.stop, Pace(options.stop.clock)
         self.output, self.manifest, self.bundle = output, manifest, bundle
         self.settings, self.resources, self.listener = settings, resources, listener
         self.key = settings.cache_key()
@@ -186,6 +202,8 @@ class _Run:
         pending = []
         for job in jobs:
             self._claimed.add(job.relative)
+            if self.options.only_failed and not self.manifest.has_failed(job.relative):
+                continue
             arguments = (job.relative, job.source, self.key, self.bundle.weights_sha256, self.output)
             if self.manifest.is_done(*arguments):
                 self._end(Outcome(job, skipped=True))
@@ -194,6 +212,12 @@ class _Run:
         self.manifest.plan(pending)
         self.listener.planned(len(pending), len(self._claimed))
         return pending
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether as many recordings failed as may."""
+        limit = self.options.max_failures
+        return limit is not None and len(self.result.failed) >= limit
 
     def enhance(self, jobs: Sequence[Job]) -> None:
         """Decode ahead in one thread, run the models here, publish behind in another."""
@@ -224,7 +248,7 @@ class _Run:
         One for which there is no time is passed over: a shorter one may fit.
         """
         for job in jobs:
-            if self.stop.draining:
+            if self.stop.draining or self.gave_up:
                 return
             stream = None
             try:

@@ -259,6 +259,11 @@ class Manifest:
         rows = self._select("WHERE relative = ?", _stored(relative))
         return rows[0] if rows else None
 
+    def has_failed(self, relative: Path) -> bool:
+        """Whether the last attempt at a recording failed."""
+        row = self.get(relative)
+        return row is not None and row.state is State.FAILED
+
     def rows(self, state: State | None = None) -> Iterator[Row]:
         """All rows, or those in ``state``, by relative path; rows may be written meanwhile."""
         condition, wanted = ("", ()) if state is None else ("state = ? AND ", (state.value,))

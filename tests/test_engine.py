@@ -27,7 +27,7 @@ from exdiff_cli import engine
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
-from exdiff_cli.engine import Listener, Outcome, RunResult, enhance_all, enhance_found, prefetch
+from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, prefetch
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
@@ -89,12 +89,12 @@ class Run:
         out: Path,
         batch: int = 4,
         listener: Listener | None = None,
-        stop: Stop | None = None,
+        options: RunOptions | None = None,
         **settings: Any,
     ) -> RunResult:
         chosen = short_settings(self.bundle, **settings) if settings else self.settings
         given = [paths] if isinstance(paths, Path) else paths
-        return enhance_all(given, out, self.bundle, chosen, Resources(batch=batch), listener, stop)
+        return enhance_all(given, out, self.bundle, chosen, Resources(batch=batch), listener, options)
 
 
 @pytest.fixture(scope="module")
@@ -634,7 +634,7 @@ def test_shards_share_an_output_folder(run: Run, calls: Path, tmp_path: Path) ->
     for number in (1, 2):
         shard = Shard(number, 2)
         jobs = Discovery(tuple(Selection(shard=shard).of(found.jobs)))
-        result = enhance_found(jobs, out, run.bundle, run.settings, Resources(), part=shard.name)
+        result = enhance_found(jobs, out, run.bundle, run.settings, Resources(), options=RunOptions(part=shard.name))
         done += [outcome.job.relative.name for outcome in result.done]
         assert (out / ".exdiff" / shard.name / "manifest.jsonl").exists()
     assert sorted(done) == ["0.wav", "1.wav", "2.wav"]
@@ -649,7 +649,13 @@ def test_after_a_signal_what_is_in_hand_is_finished_and_the_rest_left(run: Run, 
     for number in range(3, 8):
         store(calls / f"{number}.wav", 1.5)
     stop, out = Stop(), tmp_path / "out"
-    result = run(calls, out, batch=1, listener=Listener(ended=lambda outcome: stop.ask(signal.SIGTERM)), stop=stop)
+    result = run(
+        calls,
+        out,
+        batch=1,
+        listener=Listener(ended=lambda outcome: stop.ask(signal.SIGTERM)),
+        options=RunOptions(stop=stop),
+    )
     assert len(result.done) >= 1
     assert result.left >= 1
     assert (len(result.done) + result.left, result.failed) == (8, [])
@@ -673,14 +679,14 @@ def test_a_signal_after_the_last_recording_changes_nothing(run: Run, calls: Path
         if len(ended) == 3:
             stop.ask(signal.SIGINT)
 
-    result = run(calls, tmp_path / "out", listener=Listener(ended=hear), stop=stop)
+    result = run(calls, tmp_path / "out", listener=Listener(ended=hear), options=RunOptions(stop=stop))
     assert (result.left, result.exit_code) == (0, ExitCode.OK)
 
 
 def test_what_does_not_fit_before_the_deadline_is_left_and_shorter_ones_are_done(run: Run, tmp_path: Path) -> None:
     for name, seconds in (("a.wav", 9.0), ("b.wav", 1.0), ("c.wav", 4.0)):
         store(tmp_path / "in" / name, seconds)
-    result = run(tmp_path / "in", tmp_path / "out", stop=Stop(deadline=102.0, clock=lambda: 100.0))
+    result = run(tmp_path / "in", tmp_path / "out", options=RunOptions(Stop(deadline=102.0, clock=lambda: 100.0)))
     assert [outcome.job.source.name for outcome in result.done] == ["b.wav"]
     assert (result.left, result.exit_code) == (2, ExitCode.DEADLINE)
     assert result.stopped_by is None
@@ -695,7 +701,7 @@ def test_when_time_is_up_what_is_in_hand_is_dropped_whole(run: Run, calls: Path,
 
     out = tmp_path / "out"
     stop = Stop(deadline=150.0, clock=lambda: now[0])
-    result = run(calls, out, batch=1, listener=Listener(advanced=later), stop=stop)
+    result = run(calls, out, batch=1, listener=Listener(advanced=later), options=RunOptions(stop=stop))
     assert (result.done, result.left, result.exit_code) == ([], 3, ExitCode.DEADLINE)
     assert set(states(out).values()) == {State.PENDING}
     assert not leftovers(out)
@@ -703,9 +709,34 @@ def test_when_time_is_up_what_is_in_hand_is_dropped_whole(run: Run, calls: Path,
     assert len(run(calls, out).done) == 3
 
 
+def test_too_many_failures_end_the_run(run: Run, tmp_path: Path) -> None:
+    for number in range(20):
+        path = store(tmp_path / "in" / f"{number:02}.wav", 0.2)
+        if number in (0, 2, 19):
+            path.write_text("no sound")
+    result = run(tmp_path / "in", tmp_path / "out", batch=1, options=RunOptions(max_failures=2))
+    assert len(result.failed) == 2
+    assert result.left >= 1
+    assert (result.gave_up, result.exit_code) == (True, ExitCode.SOME_FAILED)
+    enough = run(tmp_path / "in", tmp_path / "out", options=RunOptions(max_failures=9))
+    assert (len(enough.failed), enough.left, enough.gave_up) == (3, 0, False)
+
+
+def test_only_what_failed_is_tried_again_where_asked(run: Run, calls: Path, tmp_path: Path) -> None:
+    whole, out = (calls / "1.wav").read_bytes(), tmp_path / "out"
+    (calls / "1.wav").write_text("no sound")
+    run(calls, out)
+    (calls / "1.wav").write_bytes(whole)
+    store(calls / "new.wav", 1.0)
+    result = run(calls, out, options=RunOptions(only_failed=True))
+    assert [outcome.job.source.name for outcome in result.outcomes] == ["1.wav"]
+    assert (len(result.done), result.left, result.exit_code) == (1, 0, ExitCode.OK)
+    assert "new.wav" not in states(out)
+
+
 def test_what_cannot_be_opened_does_not_count_as_left(run: Run, calls: Path, tmp_path: Path) -> None:
     (calls / "0.wav").write_text("no sound")
-    result = run(calls, tmp_path / "out", stop=Stop(deadline=1e9, clock=lambda: 0.0))
+    result = run(calls, tmp_path / "out", options=RunOptions(Stop(deadline=1e9, clock=lambda: 0.0)))
     assert (len(result.done), len(result.failed), result.left) == (2, 1, 0)
     assert result.exit_code is ExitCode.SOME_FAILED
 

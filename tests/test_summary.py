@@ -157,6 +157,7 @@ def test_the_exit_code_is_that_of_the_outcomes() -> None:
     assert RunResult(Path("out"), [done("a.wav")], ["closed: cannot be read"]).exit_code == 3
     assert RunResult(Path("out"), [failed("b.wav")], left=2).exit_code == 5
     assert RunResult(Path("out"), [failed("b.wav")], left=2, stopped_by=Signals.SIGTERM).exit_code == 143
+    assert RunResult(Path("out"), [failed("b.wav")], left=2, gave_up=True).exit_code == 3
     assert RunResult(Path("out"), [done("a.wav")], stopped_by=Signals.SIGTERM).exit_code == 0
 
 
