@@ -173,6 +173,8 @@ def enhance(
     include: Annotated[list[str] | None, typer.Option(help="Only what matches this pattern; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not what matches this pattern; may be repeated.")] = None,
     newer_than: Annotated[str | None, typer.Option(help="Only what was changed since: 36h, 7d, 2026-05-31.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")] = False,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="With --dry-run: what an hour costs.")] = None,
     shard: Annotated[
         str | None, typer.Option(help="Only part K of N, 3/16: disjoint, stable, beside others in one output folder.")
     ] = None,
@@ -215,6 +217,8 @@ def enhance(
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
     resources = Resources(choose_device(device), batch)
+    if dry_run:
+        return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)
     with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
 
         def planned(pending: int, total: int) -> None:
@@ -241,6 +245,28 @@ def enhance(
     elif not quiet:
         Console().print(run_table(result))
     raise typer.Exit(result.exit_code)
+
+
+def show_estimate(
+    found: Discovery,
+    target: Path,
+    bundle: Bundle,
+    settings: Settings,
+    resources: Resources,
+    part: str,
+    price_per_hour: float | None,
+    as_json: bool,
+) -> None:
+    """Print what a run would do."""
+    from exdiff_cli.dry_run import done_in, estimate, estimate_table, measure_load
+
+    with tqdm(total=len(found.jobs), desc="looking", unit="file", disable=None, leave=False) as bar:
+        load = measure_load(found.jobs, done_in(target, part, settings, bundle), bar.update)
+    result = estimate(load, target, bundle, settings, resources, price_per_hour)
+    if as_json:
+        typer.echo(json.dumps(result.as_json()))
+    else:
+        Console().print(estimate_table(result))
 
 
 @app.command()

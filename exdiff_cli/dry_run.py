@@ -1,0 +1,138 @@
+"""What a run would do, without doing it: recordings, hours, expected time, disk and cost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from exdiff_cli.audio.io import probe
+from exdiff_cli.bench import run_bench
+from exdiff_cli.bundle import Bundle
+from exdiff_cli.discover import Job
+from exdiff_cli.errors import RecordingError, UsageError
+from exdiff_cli.manifest import Manifest
+from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.text import printable
+
+CALIBRATION_SECONDS = 20.0
+REPORT_BYTES = 8192
+"""What a quality report takes on a disk, in whole blocks."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be done: recordings, seconds of audio over all channels, bytes; and what cannot be opened."""
+
+    recordings: int = 0
+    done_before: int = 0
+    unreadable: int = 0
+    audio_seconds: float = 0.0
+    channel_seconds: float = 0.0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A load, and what it is expected to take: seconds of time, bytes of disk, and money where a price is given."""
+
+    load: Load
+    output: Path
+    real_time_factor: float
+    expected_seconds: float
+    disk_bytes: int
+    disk_free_bytes: int
+    cost: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """Flat, for programs."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("load", "output")}
+        return {"message_type": "dry_run", "output": str(self.output), **asdict(self.load), **values}
+
+
+def measure_load(
+    jobs: Iterable[Job], is_done: Callable[[Job], bool], checked: Callable[[], object] = lambda: None
+) -> Load:
+    """Add up the recordings that are not done; only their headers are read."""
+    load = Load()
+    for job in jobs:
+        checked()
+        if is_done(job):
+            load = replace(load, done_before=load.done_before + 1)
+            continue
+        try:
+            recording = probe(job.source)
+            size = job.source.stat().st_size
+        except (RecordingError, OSError):
+            load = replace(load, unreadable=load.unreadable + 1)
+            continue
+        load = replace(
+            load,
+            recordings=load.recordings + 1,
+            audio_seconds=load.audio_seconds + recording.seconds,
+            channel_seconds=load.channel_seconds + recording.seconds * recording.channels,
+            bytes=load.bytes + size,
+        )
+    return load
+
+
+def done_in(output: Path, part: str, settings: Settings, bundle: Bundle) -> Callable[[Job], bool]:
+    """Whether a recording's result is there, by the manifest; results are not hashed for it."""
+    manifest = None
+    with suppress(UsageError):
+        manifest = Manifest.open(output, part, read_only=True)
+    key = settings.cache_key()
+
+    def is_done(job: Job) -> bool:
+        return manifest is not None and manifest.is_done(
+            job.relative, job.source, key, bundle.weights_sha256, output, verify_hashes=False
+        )
+
+    return is_done
+
+
+def estimate(
+    load: Load, output: Path, bundle: Bundle, settings: Settings, resources: Resources, price_per_hour: float | None
+) -> Estimate:
+    """Expect a load to run at the speed of a short generated recording; each channel costs as much as another."""
+    factor = 0.0
+    if load.recordings:
+        measured = run_bench(bundle, settings, resources, CALIBRATION_SECONDS)["real_time_factor"]
+        assert isinstance(measured, float)
+        factor = measured
+    seconds = factor * load.channel_seconds
+    return Estimate(
+        load,
+        output,
+        real_time_factor=factor,
+        expected_seconds=round(seconds, 1),
+        disk_bytes=load.bytes + REPORT_BYTES * load.recordings,
+        disk_free_bytes=shutil.disk_usage(_existing(output)).free,
+        cost=None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 2),
+    )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def estimate_table(found: Estimate) -> Table:
+    """For people."""
+    load = found.load
+    table = Table(title=Text(f"would write to {printable(str(found.output))}"), title_justify="left")
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_row("recordings", str(load.recordings))
+    table.add_row("done before", str(load.done_before))
+    table.add_row("cannot be opened", str(load.unreadable))
+    table.add_row("audio", f"{load.audio_seconds / 3600:.2f} h")
+    table.add_row("expected time", f"{found.expected_seconds / 3600:.2f} h")
+    table.add_row("disk needed", f"{found.disk_bytes / 1e9:.3f} GB of {found.disk_free_bytes / 1e9:.0f} GB free")
+    if found.cost is not None:
+        table.add_row("cost", f"{found.cost:.2f}")
+    return table
