@@ -25,6 +25,9 @@ from typer.testing import CliRunner
 from exdiff_cli import __version__, cli
 from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
 from exdiff_cli.bundle import load_bundle
+from exdiff_cli.commands import enhance
+from exdiff_cli.commands.evaluate import parse_steps
+from exdiff_cli.commands.options import choose_device
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
 from exdiff_cli.measures import against_clean
@@ -155,7 +158,6 @@ def test_threads_reach_torch(exdiff: Exdiff, calls: Path, options: tuple[object,
     "arguments",
     [
         ("enhance", "--no-such-option", "x"),
-        ("enhance",),
         ("enhance", "x", "--batch", "0"),
         ("enhance", "x", "--steps", "some"),
         ("no-such-command",),
@@ -223,14 +225,14 @@ def test_a_wrong_call_is_one_line_and_two(
 
 def test_a_missing_gpu_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cli.choose_device("auto") == cli.choose_device("cpu") == "cpu"
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
     with pytest.raises(UsageError, match="--device cuda"):
-        cli.choose_device("cuda")
+        choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert cli.choose_device("auto") == "cuda"
-    assert cli.choose_device("cuda:1") == "cuda:1"
+    assert choose_device("auto") == "cuda"
+    assert choose_device("cuda:1") == "cuda:1"
     with pytest.raises(UsageError, match="--device cudax"):
-        cli.choose_device("cudax")
+        choose_device("cudax")
 
 
 def test_training_data_that_cannot_be_decoded_is_one_line(exdiff: Exdiff, data_dir: Path, tmp_path: Path) -> None:
@@ -315,7 +317,7 @@ def test_what_nobody_foresaw_is_one(
     def fail(*given: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(cli, "enhance_found", fail)
+    monkeypatch.setattr(enhance, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (1, "")
     assert called.complaint.endswith(r"internal error: RuntimeError: first line\nsecond line; please report it")
@@ -327,7 +329,7 @@ def test_an_interrupt_is_one_line(
     def fail(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "enhance_found", fail)
+    monkeypatch.setattr(enhance, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (130, "")
     assert "the same command goes on" in called.complaint
@@ -480,7 +482,7 @@ def test_bench_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, ...
 
 @pytest.mark.parametrize(("text", "counts"), [("4", [4]), ("1,2,4", [1, 2, 4]), (" 1, 2", [1, 2])])
 def test_steps(text: str, counts: list[int]) -> None:
-    assert cli.parse_steps(text) == counts
+    assert parse_steps(text) == counts
 
 
 # --- real processes -----------------------------------------------------------------------------------------

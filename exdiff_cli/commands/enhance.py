@@ -1,0 +1,193 @@
+"""`exdiff enhance`: from options to a run, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from tqdm import tqdm
+
+from exdiff_cli.audio.io import AUDIO_SUFFIXES
+from exdiff_cli.bundle import Bundle, load_bundle
+from exdiff_cli.commands.options import (
+    BundleOption,
+    DeviceOption,
+    PresetOption,
+    QueryOption,
+    StepsOption,
+    StrengthOption,
+    ThreadsOption,
+    choose_device,
+    make_settings,
+    preset_steps,
+    say,
+)
+from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
+from exdiff_cli.engine import Listener, Outcome, RunOptions, enhance_found
+from exdiff_cli.errors import NoInputError, UsageError
+from exdiff_cli.query import ask
+from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
+from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
+from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
+from exdiff_cli.summary import run_json, run_table
+
+
+def make_stop(deadline: str | None, max_duration: str | None, grace: str) -> Stop:
+    """When the run ends at the latest, counted from now."""
+    limits = []
+    if deadline is not None:
+        limits.append(parse_deadline(deadline, datetime.now().astimezone()))
+    if max_duration is not None:
+        limits.append(parse_duration(max_duration, "--max-duration"))
+    ends = time.monotonic() + min(limits) if limits else None
+    return Stop(deadline=ends, grace=parse_duration(grace, "--grace"))
+
+
+def find_recordings(
+    paths: list[Path], files_from: str | None, null: bool, output: Path | None, selection: Selection
+) -> tuple[Discovery, Path]:
+    """What is to be enhanced and where to; :class:`UsageError` where the call does not say."""
+    if files_from is None:
+        if not paths:
+            raise UsageError("enhance: name recordings or folders, or a list of them with --files-from")
+        target = output or default_output(paths)
+        found = discover(paths, target, AUDIO_SUFFIXES)
+    else:
+        if paths or output is None:
+            raise UsageError("--files-from: takes the place of paths, and needs an output folder, -o")
+        target, found = output, discover_listed(open_list(files_from, null), output)
+    wanted = selection.of(found.jobs)
+    if not wanted:
+        raise NoInputError(
+            f"none of {len(found.jobs)} recordings is selected; see --include, --exclude, --newer-than, --shard"
+        )
+    return Discovery(tuple(wanted), found.problems), target
+
+
+def open_list(name: str, null: bool) -> list[Path]:
+    """The paths of a list, ``-`` for stdin; :class:`UsageError` where it cannot be read."""
+    if name == "-":
+        return read_list(sys.stdin.buffer, null)
+    try:
+        with Path(name).open("rb") as file:
+            return read_list(file, null)
+    except OSError as error:
+        raise UsageError(f"--files-from {name}: cannot be read ({error.strerror}); name a file, or -") from error
+
+
+def enhance(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings, or folders of them.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Where to write. [default: INPUT-enhanced beside the input]"),
+    ] = None,
+    files_from: Annotated[
+        str | None, typer.Option(help="A file with a path a line, or - for stdin, in place of paths; needs -o.")
+    ] = None,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Paths in that list end with a zero byte.")] = False,
+    include: Annotated[list[str] | None, typer.Option(help="Only what matches this pattern; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not what matches this pattern; may be repeated.")] = None,
+    newer_than: Annotated[str | None, typer.Option(help="Only what was changed since: 36h, 7d, 2026-05-31.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")] = False,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="With --dry-run: what an hour costs.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only part K of N, 3/16: disjoint, stable, beside others in one output folder.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only what failed before.")] = False,
+    max_failures: Annotated[int | None, typer.Option(min=1, help="Give up when so many recordings failed.")] = None,
+    lock_wait: Annotated[
+        str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
+    ] = None,
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    preset: PresetOption = None,
+    steps: StepsOption = None,
+    strength: StrengthOption = None,
+    latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
+    query: QueryOption = SPEECH,
+    seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
+    deadline: Annotated[
+        str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
+    ] = None,
+    max_duration: Annotated[str | None, typer.Option(help="Be done after so long: 5h, 90m.")] = None,
+    grace: Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")] = "30s",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")] = False,
+) -> None:
+    """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
+    stop = make_stop(deadline, max_duration, grace)
+    part = parse_shard(shard) if shard else None
+    age = parse_newer_than(newer_than, time.time()) if newer_than else None
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), age, part)
+    run_options = RunOptions(
+        stop=stop,
+        max_failures=max_failures,
+        only_failed=retry_failed,
+        part=part.name if part else "",
+        lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
+    )
+    found, target = find_recordings(paths or [], files_from, null, output, selection)
+    loaded, query = ask(load_bundle(bundle), query)
+    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
+    resources = Resources(choose_device(device), batch)
+    if dry_run:
+        return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)
+    with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
+
+        def planned(pending: int, total: int) -> None:
+            bar.set_postfix_str(f"{pending} of {total} recordings to do")
+
+        def ended(outcome: Outcome) -> None:
+            if outcome.error:
+                say(f"failed: {outcome.error}")
+
+        def advanced(seconds: float) -> None:
+            bar.update(seconds)
+
+        listener = Listener(planned, advanced, ended)
+        with on_signals(stop, say):
+            result = enhance_found(found, target, loaded, settings, resources, listener, run_options)
+    for problem in result.problems:
+        say(f"failed: {problem}")
+    if result.left:
+        signal_name = result.stopped_by.name if result.stopped_by else ""
+        why = signal_name or ("too many failed" if result.gave_up else "no time")
+        say(f"{why}: {result.left} left to do; go on with: {shlex.join(['exdiff', *sys.argv[1:]])}")
+    if as_json:
+        typer.echo(run_json(result))
+    elif not quiet:
+        Console().print(run_table(result))
+    raise typer.Exit(result.exit_code)
+
+
+def show_estimate(
+    found: Discovery,
+    target: Path,
+    bundle: Bundle,
+    settings: Settings,
+    resources: Resources,
+    part: str,
+    price_per_hour: float | None,
+    as_json: bool,
+) -> None:
+    """Print what a run would do."""
+    from exdiff_cli.dry_run import done_in, estimate, estimate_table, measure_load
+
+    with tqdm(total=len(found.jobs), desc="looking", unit="file", disable=None, leave=False) as bar:
+        load = measure_load(found.jobs, done_in(target, part, settings, bundle), bar.update)
+    result = estimate(load, target, bundle, settings, resources, price_per_hour)
+    if as_json:
+        typer.echo(json.dumps(result.as_json()))
+    else:
+        Console().print(estimate_table(result))

@@ -1,0 +1,95 @@
+"""What several commands share: their options, and how these become settings."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Annotated, TypeVar
+
+import torch
+import typer
+from tqdm import tqdm
+
+from exdiff_cli.bundle import Bundle
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.errors import UsageError
+from exdiff_cli.presets import NetConfig
+from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
+from exdiff_cli.text import printable
+
+Config = TypeVar("Config", SamplerConfig, NetConfig)
+
+BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
+StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="fast, balanced or best, in place of --steps. [default: balanced]")
+]
+StrengthOption = Annotated[
+    float | None,
+    typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. [default: the bundle's]"),
+]
+QueryOption = Annotated[
+    str, typer.Option(help="What to take out: speech, noise (all the rest), or what sounds like a folder of examples.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def use_threads(count: int) -> int:
+    """Set torch's CPU threads as the option is read, so that no command has to."""
+    if count:
+        torch.set_num_threads(count)
+    return count
+
+
+ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="CPU threads; 0 leaves it to torch.")]
+
+
+def say(message: str) -> None:
+    """One line to stderr, beside any progress bar."""
+    tqdm.write(printable(message), file=sys.stderr)
+
+
+def choose_device(name: str) -> str:
+    """Resolve ``auto``; :class:`UsageError` for a device that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):
+        raise UsageError(f"--device {name}: not available here; use cpu")
+    return name
+
+
+def change(config: Config, **values: float | None) -> Config:
+    """A config with those values that are given."""
+    return replace(config, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+
+
+def preset_steps(preset: str | None, steps: int | None) -> int | None:
+    """The steps that were asked for, by name or by number; :class:`UsageError` for both, or for no such name."""
+    if preset is None:
+        return steps
+    if steps is not None:
+        raise UsageError(f"--preset {preset} --steps {steps}: a preset is a number of steps; give one of the two")
+    if preset not in PRESET_STEPS:
+        raise UsageError(f"--preset {preset}: there is {', '.join(PRESET_STEPS)}")
+    return PRESET_STEPS[preset]
+
+
+def make_settings(
+    bundle: Bundle,
+    steps: int | None,
+    seed: int,
+    latents: bool,
+    query: str = SPEECH,
+    strength: float | None = None,
+) -> Settings:
+    """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
+    if steps is None and query != SPEECH:
+        steps = 0
+    sampler = change(bundle.sampler, steps=steps, strength=strength)
+    return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query)
+
+
+RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]

@@ -1,0 +1,45 @@
+"""`exdiff status` and `exdiff verify`: what an output folder holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from tqdm import tqdm
+
+from exdiff_cli.commands.options import (
+    JsonLinesOption,
+)
+from exdiff_cli.errors import ExitCode
+from exdiff_cli.text import printable
+
+OutputArgument = Annotated[Path, typer.Argument(help="An output folder of exdiff.")]
+
+
+def status(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
+    """Say how far the recordings of an output folder have come, also while a run is at it."""
+    from exdiff_cli.status import read_status, status_table
+
+    found = read_status(output)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        Console().print(status_table(found))
+
+
+def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
+    """Hash every result anew and name those that are not as they were made; ends with code 3 if there are any."""
+    from exdiff_cli.status import read_status
+    from exdiff_cli.status import verify as check
+
+    total, count = read_status(output).counts["done"], 0
+    with tqdm(total=total, desc="verifying", unit="file", disable=None, leave=False) as bar:
+        for finding in check(output, bar.update):
+            count += 1
+            typer.echo(json.dumps(finding.as_json()) if as_json else printable(f"{finding.output}: {finding.problem}"))
+    summary = {"message_type": "summary", "checked": total, "findings": count}
+    typer.echo(json.dumps(summary) if as_json else f"{total} results checked, {count} not as they were made")
+    raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)

@@ -1,0 +1,136 @@
+"""`exdiff train`: models of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exdiff_cli.commands.options import (
+    BatchOption,
+    DeviceOption,
+    RateOption,
+    SeedOption,
+    ThreadsOption,
+    change,
+    choose_device,
+)
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.errors import UsageError
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.presets import find_preset
+
+train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
+
+DataOption = Annotated[Path, typer.Option(help="Folder with speech/train, speech/valid and noise.")]
+OutOption = Annotated[Path, typer.Option(help="Run folder: checkpoints, weights, log.")]
+TimeOption = Annotated[str, typer.Option(help="Training time in all sittings, as 90m, 2h or 5400s.")]
+ResumeOption = Annotated[bool, typer.Option(help="Go on from the last checkpoint.")]
+InitOption = Annotated[Path | None, typer.Option(help="Weights to begin with, as a bundle's *.safetensors.")]
+
+
+@train.command("extract")
+def train_extract(
+    data: DataOption,
+    out: OutOption,
+    preset: Annotated[str, typer.Option(help="small, or base: as published, for GPUs.")] = "small",
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Dual-path blocks of small; --init may have fewer. [default: 2]")
+    ] = None,
+    max_time: TimeOption = "90m",
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    batch: BatchOption = 8,
+    learning_rate: RateOption = 1.5e-3,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Train the separator."""
+    from exdiff_cli.training.extract import ExtractTask
+    from exdiff_cli.training.run import begin, train_options
+
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    size = find_preset(preset)
+    network = size.separator
+    if blocks is not None:
+        if not isinstance(network, ResUNetConfig):
+            raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
+        network = replace(network, dual_path_blocks=blocks)
+    begin(ExtractTask(network, size.spectral), data, options, for_diffuse=False)
+
+
+@train.command("diffuse")
+def train_diffuse(
+    data: DataOption,
+    out: OutOption,
+    extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors; it stays as it is.")],
+    max_time: TimeOption = "90m",
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    batch: BatchOption = 8,
+    learning_rate: RateOption = 1e-3,
+    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = SamplerConfig.noise_scale,
+    process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
+    estimate: Annotated[
+        bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")
+    ] = None,
+    latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Train the diffusion model on a trained separator."""
+    from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
+    from exdiff_cli.training.run import begin, train_options, trained_separator
+
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    separator, size = trained_separator(extract)
+    network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
+    sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
+    task = DiffuseTask(separator, sampler, network, spectral=size.spectral)
+    begin(task, data, options, for_diffuse=True)
+
+
+@train.command("by-example")
+def train_by_example(
+    data: DataOption,
+    out: OutOption,
+    extract: Annotated[Path, typer.Option(help="Trained separator to begin from, *.safetensors.")],
+    max_time: TimeOption = "90m",
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    batch: BatchOption = 8,
+    learning_rate: RateOption = 1e-3,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Train a separator that is asked by example, for `enhance --query FOLDER`."""
+    from exdiff_cli.training.by_example import ExampleTask
+    from exdiff_cli.training.run import begin, train_options, trained_separator
+
+    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    begin(ExampleTask(trained_separator(extract)[0]), data, options, for_diffuse=False)
+
+
+@train.command("validation")
+def train_validation(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder to write; it must be new.")],
+    by_example: Annotated[
+        bool, typer.Option("--by-example", help="A folder a sound instead, with examples of it, for `--query`.")
+    ] = False,
+) -> None:
+    """Write the fixed validation set as noisy and clean folders, for `exdiff evaluate`."""
+    from exdiff_cli.training.example_scenes import write_example_set
+    from exdiff_cli.training.pool import load_training_audio
+    from exdiff_cli.training.validation import write_validation_set
+
+    audio = load_training_audio(data, for_diffuse=False)
+    if by_example:
+        typer.echo(f"{out}: {write_example_set(audio, out)} sounds")
+    else:
+        typer.echo(f"{out}: {write_validation_set(audio, out)} mixtures")
