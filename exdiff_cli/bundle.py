@@ -96,7 +96,7 @@ def load_example_separator(bundle: Bundle) -> tuple[ExampleSeparator, str]:
     """The bundle's separator that is asked by example, and its SHA-256; :class:`UsageError` where it has none."""
     config = _read_config(bundle.folder / CONFIG)
     if EXAMPLES not in config:
-        raise UsageError(f"{bundle.name}: cannot be asked by example; make a bundle with --examples")
+        raise UsageError(f"{bundle.name}: cannot be asked by example; make a bundle with --by-example")
     try:
         separator = ExampleSeparator(build_config(ResUNetConfig, config[EXAMPLES]["network"]))
         found = _load_weights(separator, bundle.folder, config[EXAMPLES])

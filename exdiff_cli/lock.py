@@ -40,7 +40,8 @@ def locked(
                 folder.mkdir(parents=True, exist_ok=True)
                 file = files.enter_context((folder / "lock").open("a"))
             except OSError as error:
-                raise UsageError(f"{output}: cannot be written ({error.strerror}); name another folder") from error
+                problem = f"{output}: cannot be written ({error.strerror}); name another folder with -o"
+                raise UsageError(problem) from error
             while not _taken(file.fileno(), kind):
                 if time.monotonic() >= until or give_up():
                     raise LockedError(f"{output}: another run is writing there; wait for it, or name another folder")
