@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -81,19 +81,19 @@ def measure_load(
     return load
 
 
-def done_in(output: Path, part: str, settings: Settings, bundle: Bundle) -> Callable[[Job], bool]:
+@contextmanager
+def done_in(output: Path, part: str, settings: Settings, bundle: Bundle) -> Iterator[Callable[[Job], bool]]:
     """Whether a recording's result is there, by the manifest; results are not hashed for it."""
-    manifest = None
-    with suppress(UsageError):
-        manifest = Manifest.open(output, part, read_only=True)
     key = settings.cache_key()
-
-    def is_done(job: Job) -> bool:
-        return manifest is not None and manifest.is_done(
+    try:
+        opened = Manifest.open(output, part, read_only=True)
+    except UsageError:
+        yield lambda job: False
+        return
+    with opened as manifest:
+        yield lambda job: manifest.is_done(
             job.relative, job.source, key, bundle.weights_sha256, output, verify_hashes=False
         )
-
-    return is_done
 
 
 def estimate(

@@ -47,7 +47,7 @@ class Stop:
     @property
     def draining(self) -> bool:
         """Nothing more is to be taken, however short it is."""
-        return self.signal is not None or (self.deadline is not None and self.clock() >= self.deadline)
+        return self.signal is not None or self._late
 
     def fits(self, seconds: float) -> bool:
         """Whether there is time for work of so many seconds."""
@@ -56,9 +56,11 @@ class Stop:
     @property
     def over(self) -> bool:
         """Time is up: even what is in hand is to be dropped."""
-        if self.deadline is not None and self.clock() >= self.deadline:
-            return True
-        return self.signal is not None and self.clock() >= self._asked + self.grace
+        return self._late or (self.signal is not None and self.clock() >= self._asked + self.grace)
+
+    @property
+    def _late(self) -> bool:
+        return self.deadline is not None and self.clock() >= self.deadline
 
 
 @dataclass

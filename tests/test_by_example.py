@@ -17,7 +17,7 @@ from exdiff_cli.extract.resunet30 import ResUNet30Config
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training import by_example as by_example_module
 from exdiff_cli.training.by_example import ExampleTask, mix_with_examples
-from exdiff_cli.training.mixing import Recipe
+from exdiff_cli.training.mixing import Recipe, level_gain
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions
 
@@ -54,7 +54,7 @@ def test_examples_sound_like_their_targets(training_audio: TrainingAudio, monkey
     batch = mix_with_examples(training_audio.speech, training_audio.noise, recipe, 12, 1, 0)
     targets, examples = (
         stft(wave, SMALL).abs().square().mean(-1).add(1e-7).log()
-        for wave in (by_example_module.to_level(batch.target), batch.example)
+        for wave in (batch.target * level_gain(batch.target), batch.example)
     )
     distances = (targets[:, None] - examples[None]).square().mean(-1)
     nearer = (distances < distances.diagonal()[:, None]).sum(-1)

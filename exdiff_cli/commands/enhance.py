@@ -184,8 +184,11 @@ def show_estimate(
     """Print what a run would do."""
     from exdiff_cli.dry_run import done_in, estimate, estimate_table, measure_load
 
-    with tqdm(total=len(found.jobs), desc="looking", unit="file", disable=None, leave=False) as bar:
-        load = measure_load(found.jobs, done_in(target, part, settings, bundle), bar.update)
+    with (
+        tqdm(total=len(found.jobs), desc="looking", unit="file", disable=None, leave=False) as bar,
+        done_in(target, part, settings, bundle) as is_done,
+    ):
+        load = measure_load(found.jobs, is_done, bar.update)
     result = estimate(load, target, bundle, settings, resources, price_per_hour)
     if as_json:
         typer.echo(json.dumps(result.as_json()))

@@ -32,6 +32,10 @@ QueryOption = Annotated[
     str, typer.Option(help="What to take out: speech, noise (all the rest), or what sounds like a folder of examples.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
 
 def use_threads(count: int) -> int:
@@ -87,9 +91,3 @@ def make_settings(
         steps = 0
     sampler = change(bundle.sampler, steps=steps, strength=strength)
     return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query)
-
-
-RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
-BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
-JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]

@@ -10,9 +10,7 @@ import typer
 from rich.console import Console
 from tqdm import tqdm
 
-from exdiff_cli.commands.options import (
-    JsonLinesOption,
-)
+from exdiff_cli.commands.options import JsonLinesOption
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.text import printable
 

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import LEVEL_RMS, SMALL, SpectralConfig, compress, expand, istft, stft
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, istft, stft
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNet
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training.extract import VALIDATION_ROWS
 from exdiff_cli.training.losses import separation_loss, si_sdr
-from exdiff_cli.training.mixing import Recipe, active_level, draw_noise, draw_speech, in_rooms, mute_part
+from exdiff_cli.training.mixing import Recipe, active_level, draw_noise, draw_speech, in_rooms, level_gain, mute_part
 from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
 
@@ -59,18 +59,13 @@ def mix_with_examples(
     voice = draw.chance(count, VOICE_SHARE)[:, None]
     example = torch.where(voice, draw_speech(draw, speech_pool, recipe, count), example)
     mixture, target = speech + wanted + other, torch.where(voice, speech, wanted)
-    gain = LEVEL_RMS / mixture.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
-    return ExampleMixture(mixture * gain, target * gain, to_level(example))
+    gain = level_gain(mixture)
+    return ExampleMixture(mixture * gain, target * gain, example * level_gain(example))
 
 
 def _gain(draw: Draw, count: int, decibels: tuple[float, float]) -> Tensor:
     low, high = decibels
     return 10 ** (draw.uniform(count, 1, low=low, high=high) / 20)
-
-
-def to_level(signal: Tensor) -> Tensor:
-    """Scale rows to the level that the networks work at."""
-    return signal * (LEVEL_RMS / signal.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6))
 
 
 class ExampleTask:

@@ -13,12 +13,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from exdiff_cli.errors import DataError
-from exdiff_cli.training.by_example import to_level
-from exdiff_cli.training.mixing import GENERATED, Recipe, active_level, draw_speech
+from exdiff_cli.training.mixing import GENERATED, Recipe, active_level, draw_speech, level_gain
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.synthesis import Draw, unit_level
-from exdiff_cli.training.validation import Kind, kinds
+from exdiff_cli.training.validation import Kind, kinds, refuse_existing
 
 SEED = 20_240_916
 MIXTURES = 8
@@ -53,8 +51,7 @@ def halves(kind: Kind, draw: Draw, samples: int) -> tuple[Tensor, Tensor]:
 
 def write_example_set(audio: TrainingAudio, out: Path) -> int:
     """Write a folder a kind of sound; returns their number. :class:`DataError` where ``out`` exists."""
-    if out.exists():
-        raise DataError(f"{out}: exists; a validation set is written once, name another folder")
+    refuse_existing(out)
     sounds = [kind for kind in kinds(audio) if kind.noise != VOICES]
     draw = Draw(torch.Generator().manual_seed(SEED))
     for index, kind in enumerate(sounds):
@@ -62,7 +59,7 @@ def write_example_set(audio: TrainingAudio, out: Path) -> int:
         other = sound_of(sounds[(index + 1) % len(sounds)], draw, MIXTURES * RECIPE.samples)
         talk = draw_speech(draw, audio.valid_speech, RECIPE, MIXTURES)
         _write_folder(out / kind.noise, mixed.view(MIXTURES, -1), other.view(MIXTURES, -1), talk)
-        _write(out / kind.noise / "examples" / "example.wav", to_level(shown[None])[0])
+        _write(out / kind.noise / "examples" / "example.wav", shown * level_gain(shown))
     return len(sounds)
 
 

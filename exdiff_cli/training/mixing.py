@@ -186,6 +186,11 @@ def active_level(speech: Tensor, frame: int = 512) -> Tensor:
     return ((frames * active).sum(-1, keepdim=True) / active.sum(-1, keepdim=True).clamp_min(1)).sqrt()
 
 
+def level_gain(signal: Tensor) -> Tensor:
+    """What brings rows to the level that the networks work at, ``(batch, 1)``."""
+    return LEVEL_RMS / signal.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+
+
 def mix(speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: int, step: int) -> Mixture:
     """Make ``count`` mixtures; the same arguments always give the same batch on the same device."""
     device = speech_pool.samples.device
@@ -200,5 +205,5 @@ def mix(speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: i
     snr = draw.uniform(count, 1, low=recipe.snr[0], high=recipe.snr[1])
     heard, target = heard / level * audible, target / level * audible
     mixture, target = over_telephone(draw, heard + noise * 10 ** (-snr / 20), target, recipe.telephone_share)
-    gain = LEVEL_RMS / mixture.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+    gain = level_gain(mixture)
     return Mixture(mixture * gain, target * gain)

@@ -87,13 +87,18 @@ def validation_batch(audio: TrainingAudio, count: int) -> Mixture:
     return Mixture(torch.cat([each.mixture for each in made]), torch.cat([each.speech for each in made]))
 
 
+def refuse_existing(out: Path) -> None:
+    """:class:`DataError` where a set would be written over something."""
+    if out.exists():
+        raise DataError(f"{out}: exists; a validation set is written once, name another folder")
+
+
 def write_validation_set(audio: TrainingAudio, out: Path) -> int:
     """Write the set as ``noisy`` and ``clean`` folders and ``scenes.csv``, for `exdiff evaluate`; returns its size.
 
     Raises :class:`DataError` where ``out`` exists: a set is written once.
     """
-    if out.exists():
-        raise DataError(f"{out}: exists; a validation set is written once, name another folder")
+    refuse_existing(out)
     for folder in ("noisy", "clean"):
         (out / folder).mkdir(parents=True)
     rows = []
