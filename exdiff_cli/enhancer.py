@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import LEVEL_RMS, compress, expand, istft, stft
+from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import generate, seeded_noise
 from exdiff_cli.extract.separator import Extraction
@@ -64,14 +64,14 @@ class Enhancer:
 
     def _enhance(self, mixture: Tensor, seeds: list[int]) -> Tensor:
         spectral = self.bundle.spectral
-        spectrum = compress(stft(mixture, spectral), spectral)
+        spectrum = analyse(mixture, spectral)
         with self._timing("extract"):
             extraction = self._extract(spectrum)
         estimate = extraction.estimate
         if self.settings.sampler.steps > 0:
             with self._timing("diffuse"):
                 estimate = self._diffuse(spectrum, extraction, seeds)
-        return istft(expand(estimate, spectral), mixture.shape[-1], spectral)
+        return synthesise(estimate, mixture.shape[-1], spectral)
 
     def _extract(self, spectrum: Tensor) -> Extraction:
         query = self.bundle.separator.queries.index(self.settings.query)

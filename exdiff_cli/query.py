@@ -14,7 +14,7 @@ from torch import Tensor
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, Samples, file_sha256
 from exdiff_cli.audio.mono import MONO_RATE, mono_windows
-from exdiff_cli.audio.spectral import LEVEL_RMS, SpectralConfig, compress, stft
+from exdiff_cli.audio.spectral import LEVEL_RMS, SpectralConfig, analyse
 from exdiff_cli.bundle import Bundle, load_example_separator
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
 from exdiff_cli.extract.by_example import ExampleSeparator
@@ -80,7 +80,5 @@ def _average(separator: ExampleSeparator, stretches: list[Samples], spectral: Sp
     if not stretches:
         return None
     # One at a time, so that an embedding does not depend on how many there are.
-    embedded = [
-        separator.encoder(compress(stft(torch.from_numpy(each)[None], spectral), spectral)) for each in stretches
-    ]
+    embedded = [separator.encoder(analyse(torch.from_numpy(each)[None], spectral)) for each in stretches]
     return torch.cat(embedded).mean(dim=0)

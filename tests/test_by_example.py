@@ -10,7 +10,7 @@ import torch
 from bundles import EXTRACT
 from safetensors.torch import load_file
 
-from exdiff_cli.audio.spectral import LEVEL_RMS, SMALL, compress, stft
+from exdiff_cli.audio.spectral import LEVEL_RMS, SMALL, analyse, stft
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.by_example import ExampleEncoder, ExampleSeparator
 from exdiff_cli.extract.resunet30 import ResUNet30Config
@@ -75,7 +75,7 @@ def test_talk_is_asked_for_by_talk(training_audio: TrainingAudio, monkeypatch: p
 def test_an_embedding_does_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     encoder = ExampleEncoder(6)
-    examples = compress(stft(0.05 * torch.randn(3, 16_000), SMALL), SMALL)
+    examples = analyse(0.05 * torch.randn(3, 16_000), SMALL)
     together = encoder(examples)
     assert together.shape == (3, 6)
     torch.testing.assert_close(encoder(examples[1:2]), together[1:2])
@@ -85,7 +85,7 @@ def test_an_embedding_does_not_depend_on_the_batch() -> None:
 def test_begins_as_the_separators_noise_query(tiny_separator: Separator) -> None:
     asked = ExampleSeparator(EXTRACT)
     asked.begin_from(tiny_separator)
-    mixture, example = (compress(stft(0.05 * torch.randn(2, 8000), SMALL), SMALL) for _ in range(2))
+    mixture, example = (analyse(0.05 * torch.randn(2, 8000), SMALL) for _ in range(2))
     noise = torch.full((2,), tiny_separator.queries.index("noise"))
     with torch.no_grad():
         expected = tiny_separator(mixture, noise).estimate

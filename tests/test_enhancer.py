@@ -10,7 +10,7 @@ import torch
 from bundles import SEGMENT, short_settings
 from recordings import talk
 
-from exdiff_cli.audio.spectral import LEVEL_RMS, compress, expand, istft, stft
+from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhancer, Piece, Samples, segment_seed
 
@@ -117,10 +117,10 @@ def test_an_ode_from_the_mixture_draws_nothing(bundle: Bundle) -> None:
 def test_no_steps_are_extract_alone(bundle: Bundle) -> None:
     piece = pieces(2)[0]
     gain = LEVEL_RMS / np.sqrt(np.mean(piece.samples**2))
-    spectrum = compress(stft(torch.from_numpy(piece.samples * gain)[None], bundle.spectral), bundle.spectral)
+    spectrum = analyse(torch.from_numpy(piece.samples * gain)[None], bundle.spectral)
     with torch.inference_mode():
         estimate = bundle.separator(spectrum, torch.tensor([0])).estimate
-    expected = istft(expand(estimate, bundle.spectral), SEGMENT, bundle.spectral)[0] / gain
+    expected = synthesise(estimate, SEGMENT, bundle.spectral)[0] / gain
     (result,) = enhance(bundle, piece, steps=0)
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
     assert not np.allclose(result, enhance(bundle, piece, steps=1)[0], atol=1e-3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import SMALL, compress, stft
+from exdiff_cli.audio.spectral import SMALL, analyse, stft
 from exdiff_cli.training.losses import (
     EXTRACTION_EXPONENT,
     RESTORATION_EXPONENT,
@@ -24,7 +24,7 @@ def signal(seed: int, samples: int = 4000, batch: int = 2) -> Tensor:
 
 
 def spectrum(waveform: Tensor) -> Tensor:
-    return compress(stft(waveform, SMALL), SMALL)
+    return analyse(waveform, SMALL)
 
 
 def test_si_sdr_of_a_known_mixture() -> None:

@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import BASE, SMALL, SpectralConfig, compress, expand, frame_count, istft, stft
+from exdiff_cli.audio.spectral import (
+    BASE,
+    SMALL,
+    SpectralConfig,
+    analyse,
+    compress,
+    expand,
+    frame_count,
+    istft,
+    stft,
+    synthesise,
+)
 
 CONFIGS = [SMALL, BASE]
 
@@ -55,7 +66,7 @@ def test_expansion_undoes_compression(alpha: float) -> None:
 
 def test_silence_stays_silent_with_finite_gradients() -> None:
     waveform = torch.zeros(1, 2000, requires_grad=True)
-    result = istft(expand(compress(stft(waveform, SMALL), SMALL), SMALL), 2000, SMALL)
+    result = synthesise(analyse(waveform, SMALL), 2000, SMALL)
     assert torch.equal(result, torch.zeros(1, 2000))
     (gradient,) = torch.autograd.grad(result.square().sum() + result.sum(), waveform)
     assert gradient.isfinite().all()

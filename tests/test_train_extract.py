@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import SMALL, compress, stft
+from exdiff_cli.audio.spectral import SMALL, analyse
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.training import trainer as trainer_module
@@ -66,7 +66,7 @@ def test_one_row_in_eight_is_asked_for_its_noise(
 def test_the_query_names_the_target(training_audio: TrainingAudio, monkeypatch: pytest.MonkeyPatch) -> None:
     """A separator that returns what is asked for has the lowest loss, and the other source a higher one."""
     learner, batch = task(), batch_of(training_audio)
-    sources = [compress(stft(wave, SMALL), SMALL) for wave in (batch.speech, batch.noise)]
+    sources = [analyse(wave, SMALL) for wave in (batch.speech, batch.noise)]
 
     def oracle(mixture: Tensor, query: Tensor) -> Extraction:
         return Extraction(torch.where(query[:, None, None] == 0, sources[0], sources[1]), ())
@@ -97,7 +97,7 @@ def test_validation_measures(training_audio: TrainingAudio) -> None:
         measures = task().validate(batch)
     assert set(measures) == {"valid_loss", "si_sdr", "score"}
     assert measures["score"] == pytest.approx(0.02 * measures["si_sdr"] - 10 * measures["valid_loss"])
-    perfect = validation_measures(compress(stft(batch.speech, SMALL), SMALL), batch, SMALL)
+    perfect = validation_measures(analyse(batch.speech, SMALL), batch, SMALL)
     assert perfect["valid_loss"] < 1e-6
     assert perfect["si_sdr"] > 40
     assert perfect["score"] > measures["score"]

@@ -100,3 +100,13 @@ def expand(compressed: Tensor, config: SpectralConfig) -> Tensor:
     """Undo :func:`compress`."""
     magnitude = compressed.abs() / config.beta
     return compressed / config.beta * magnitude ** (1 / config.alpha - 1)
+
+
+def analyse(waveform: Tensor, config: SpectralConfig) -> Tensor:
+    """What the models see of ``(batch, samples)``: the compressed spectrum, ``(batch, bins, frames)``."""
+    return compress(stft(waveform, config), config)
+
+
+def synthesise(spectrum: Tensor, length: int, config: SpectralConfig) -> Tensor:
+    """The waveforms ``(batch, length)`` of what a model gives: undoes :func:`analyse`."""
+    return istft(expand(spectrum, config), length, config)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, istft, stft
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig, analyse, synthesise
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNet
@@ -98,7 +98,7 @@ class ExampleTask:
         return self.model(self._spectrum(mixture), self.model.encoder(self._spectrum(example))).estimate
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
-        return compress(stft(waveform, self.spectral), self.spectral)
+        return analyse(waveform, self.spectral)
 
     def validate(self, batch: ExampleMixture) -> dict[str, float]:
         """SI-SDR of the mixture, of what the right example gets, and of what the neighbour's does."""
@@ -114,4 +114,4 @@ class ExampleTask:
     def _waveforms(self, mixture: Tensor, example: Tensor) -> Tensor:
         rows = zip(torch.split(mixture, VALIDATION_ROWS), torch.split(example, VALIDATION_ROWS), strict=True)
         estimates = torch.cat([self._extract(*pair) for pair in rows])
-        return istft(expand(estimates, self.spectral), mixture.shape[-1], self.spectral)
+        return synthesise(estimates, mixture.shape[-1], self.spectral)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, stft
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig, analyse
 from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
 from exdiff_cli.diffuse.sampler import BridgeKind, sample_bridge, schedule
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
@@ -65,7 +65,7 @@ class DiffuseTask(OnMixtures):
         return deepen(weights, self.model.state_dict(), "trunk.bottleneck.")
 
     def to_spectrum(self, waveform: Tensor) -> Tensor:
-        return compress(stft(waveform, self.spectral), self.spectral)
+        return analyse(waveform, self.spectral)
 
     @torch.no_grad()
     def extract(self, mixture: Tensor) -> Extraction:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import SMALL, SpectralConfig, compress, expand, istft, stft
+from exdiff_cli.audio.spectral import SMALL, SpectralConfig, analyse, synthesise
 from exdiff_cli.extract.resunet import ResUNetConfig, deepen
 from exdiff_cli.extract.separator import Separator, SeparatorConfig
 from exdiff_cli.presets import preset_name
@@ -50,7 +50,7 @@ class ExtractTask(OnMixtures):
         return separation_loss(extraction.estimate, self._spectrum(target), target, self.spectral)
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
-        return compress(stft(waveform, self.spectral), self.spectral)
+        return analyse(waveform, self.spectral)
 
     def validate(self, batch: Mixture) -> dict[str, float]:
         """Loss and SI-SDR of the speech query; the score blends them in the training loss's proportions."""
@@ -66,9 +66,9 @@ def validation_measures(
     estimate: Tensor, batch: Mixture, spectral: SpectralConfig, exponent: float = EXTRACTION_EXPONENT
 ) -> dict[str, float]:
     """Spectral loss, mean SI-SDR over mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
-    target = compress(stft(batch.speech, spectral), spectral)
+    target = analyse(batch.speech, spectral)
     loss = spectral_loss(estimate, target, spectral, exponent).item()
-    waveform = istft(expand(estimate, spectral), batch.mixture.shape[-1], spectral)
+    waveform = synthesise(estimate, batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
     # Without any speech the mean would be no number, and no weights the best.
     ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item() if audible.any() else 0.0

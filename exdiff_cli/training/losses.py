@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import SpectralConfig, expand, istft
+from exdiff_cli.audio.spectral import SpectralConfig, synthesise
 
 EXTRACTION_EXPONENT = 0.3
 """Nearer to loudness than to amplitude: faint noise counts, so Extract takes it all out, and faint speech with it."""
@@ -55,6 +55,6 @@ def separation_loss(
     loss = 10 * spectral_loss(estimate, target, config, exponent)
     audible = waveform.square().sum(-1) > SILENCE_ENERGY * waveform.shape[-1] * 1e-2
     if audible.any():
-        synthesised = istft(expand(estimate[audible], config), waveform.shape[-1], config)
+        synthesised = synthesise(estimate[audible], waveform.shape[-1], config)
         loss = loss - 0.02 * si_sdr(synthesised, waveform[audible]).clamp_max(30).mean()
     return loss
