@@ -207,6 +207,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run"), "noise: no such folder"),
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--max-time", "soon"), "--max-time soon"),
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--device", "cuda:x"), "--device cuda:x"),
+        (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--choose-by", "eye"), "--choose-by eye"),
         (("train", "diffuse", "--data", "CALLS", "--out", "CALLS/run", "--extract", "CALLS/0.wav"), "trained weights"),
     ],
 )

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, analyse, stft
 from exdiff_cli.training.losses import (
-    EXTRACTION_EXPONENT,
-    RESTORATION_EXPONENT,
+    EXTRACTION,
+    RESTORATION,
     recompress,
     separation_loss,
     si_sdr,
@@ -42,7 +42,7 @@ def test_si_sdr_ignores_scale(scale: float) -> None:
 
 def test_perfect_estimate_is_at_the_clamp() -> None:
     waveform = signal(1)
-    loss = separation_loss(spectrum(waveform), spectrum(waveform), waveform, SMALL)
+    loss = separation_loss(spectrum(waveform), spectrum(waveform), waveform, SMALL, EXTRACTION.exponent)
     torch.testing.assert_close(loss, torch.tensor(-0.02 * 30))
 
 
@@ -51,8 +51,8 @@ def test_better_estimate_costs_less() -> None:
     target = spectrum(waveform)
     losses = [
         [
-            spectral_loss(spectrum(waveform + part * signal(2)), target, SMALL).item(),
-            separation_loss(spectrum(waveform + part * signal(2)), target, waveform, SMALL).item(),
+            spectral_loss(spectrum(waveform + part * signal(2)), target, SMALL, EXTRACTION.exponent).item(),
+            separation_loss(spectrum(waveform + part * signal(2)), target, waveform, SMALL, EXTRACTION.exponent).item(),
         ]
         for part in (0.05, 0.2, 1.0)
     ]
@@ -61,7 +61,7 @@ def test_better_estimate_costs_less() -> None:
         assert better[1] < worse[1]
 
 
-@pytest.mark.parametrize("exponent", [EXTRACTION_EXPONENT, RESTORATION_EXPONENT])
+@pytest.mark.parametrize("exponent", [EXTRACTION.exponent, RESTORATION.exponent])
 def test_spectral_loss_of_known_errors(exponent: float) -> None:
     """A quarter turn leaves the magnitude part at zero; the complex one is twice the squared magnitude."""
     target = 0.15 * torch.ones(1, 4, 5, dtype=torch.complex64)
@@ -70,7 +70,7 @@ def test_spectral_loss_of_known_errors(exponent: float) -> None:
     torch.testing.assert_close(turned, torch.tensor(0.3 * 2), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("exponent", [EXTRACTION_EXPONENT, RESTORATION_EXPONENT])
+@pytest.mark.parametrize("exponent", [EXTRACTION.exponent, RESTORATION.exponent])
 def test_recompressed_amplitudes_have_the_exponent_of_the_loss(exponent: float) -> None:
     waveform = signal(1)
     expected = stft(waveform, SMALL).abs() ** exponent
@@ -81,7 +81,7 @@ def test_restoration_settles_on_louder_sound_where_it_cannot_know() -> None:
     """Of targets that are silent half the time, the best constant estimate is the mean of the powered amplitude."""
     target = torch.stack((torch.zeros(8, 4), torch.ones(8, 4))).to(torch.complex64)
     best = {}
-    for exponent in (EXTRACTION_EXPONENT, RESTORATION_EXPONENT):
+    for exponent in (EXTRACTION.exponent, RESTORATION.exponent):
         amplitudes = torch.linspace(0.01, 0.5, 200)
         guesses = [torch.full_like(target, SMALL.beta * float(amplitude) ** SMALL.alpha) for amplitude in amplitudes]
         losses = torch.stack(
@@ -89,14 +89,14 @@ def test_restoration_settles_on_louder_sound_where_it_cannot_know() -> None:
         )
         best[exponent] = float(amplitudes[losses.argmin()])
         assert best[exponent] == pytest.approx(0.5 ** (1 / exponent), abs=4e-3)
-    assert best[RESTORATION_EXPONENT] > 2 * best[EXTRACTION_EXPONENT]
+    assert best[RESTORATION.exponent] > 2 * best[EXTRACTION.exponent]
 
 
 def test_silent_targets_leave_si_sdr_out() -> None:
     waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
     estimate = spectrum(waveform + 0.1 * signal(2))
-    both = separation_loss(estimate, spectrum(waveform), waveform, SMALL)
-    ratio = both - 10 * spectral_loss(estimate, spectrum(waveform), SMALL)
+    both = separation_loss(estimate, spectrum(waveform), waveform, SMALL, EXTRACTION.exponent)
+    ratio = both - 10 * spectral_loss(estimate, spectrum(waveform), SMALL, EXTRACTION.exponent)
     torch.testing.assert_close(ratio, torch.tensor(-0.02 * 20), atol=0.02, rtol=0)
 
 
@@ -106,7 +106,7 @@ def test_gradient_is_finite_in_silence(level: float) -> None:
     quiet = torch.zeros(2, 256, 17, dtype=torch.complex64, requires_grad=True)
     loud = (level * spectrum(signal(3))).requires_grad_()
     for estimate, waveform in ((quiet, level * signal(1)), (loud, torch.zeros(2, 4000))):
-        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL)
+        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, EXTRACTION.exponent)
         (gradient,) = torch.autograd.grad(loss, estimate)
         assert loss.isfinite()
         assert gradient.isfinite().all()

@@ -15,6 +15,8 @@ from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training.extract import ExtractTask, validation_measures
+from exdiff_cli.training.hearing import heard_measures
+from exdiff_cli.training.losses import EXTRACTION
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions
@@ -97,10 +99,23 @@ def test_validation_measures(training_audio: TrainingAudio) -> None:
         measures = task().validate(batch)
     assert set(measures) == {"valid_loss", "si_sdr", "score"}
     assert measures["score"] == pytest.approx(0.02 * measures["si_sdr"] - 10 * measures["valid_loss"])
-    perfect = validation_measures(analyse(batch.speech, SMALL), batch, SMALL)
+    perfect = validation_measures(analyse(batch.speech, SMALL), batch, SMALL, EXTRACTION)
     assert perfect["valid_loss"] < 1e-6
     assert perfect["si_sdr"] > 40
     assert perfect["score"] > measures["score"]
+
+
+@pytest.mark.eval
+def test_chosen_by_ear_the_score_is_an_opinion(training_audio: TrainingAudio) -> None:
+    batch = batch_of(training_audio)
+    measures = {
+        by_ear: validation_measures(analyse(batch.mixture, SMALL), batch, SMALL, replace(EXTRACTION, by_ear=by_ear))
+        for by_ear in (False, True)
+    }
+    heard = heard_measures(batch.mixture, batch.speech)
+    assert measures[True]["score"] == pytest.approx(heard["score"], abs=0.02)
+    assert measures[True]["valid_loss"] == measures[False]["valid_loss"]
+    assert "pesq" not in measures[False]
 
 
 def test_validation_without_speech_is_a_number(training_audio: TrainingAudio) -> None:

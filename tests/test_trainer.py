@@ -190,7 +190,7 @@ def test_resume_of_nothing_starts_anew(training_audio: TrainingAudio, options: T
 
 def test_weights_of_another_network_are_refused(training_audio: TrainingAudio, options: TrainOptions) -> None:
     Trainer(FilterTask(channels=2), training_audio, options).save()
-    with pytest.raises(DataError, match="weights of another network"):
+    with pytest.raises(DataError, match="began with another config; resume with the options"):
         Trainer(FilterTask(channels=3), training_audio, replace(options, resume=True))
     first = options.out / "last.safetensors"
     with pytest.raises(DataError, match=r"last\.safetensors: holds weights of another network"):

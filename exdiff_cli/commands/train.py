@@ -21,6 +21,7 @@ from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.presets import find_preset
+from exdiff_cli.training.losses import EXTRACTION, RESTORATION
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
 
@@ -28,6 +29,10 @@ DataOption = Annotated[Path, typer.Option(help="Folder with speech/train, speech
 OutOption = Annotated[Path, typer.Option(help="Run folder: checkpoints, weights, log.")]
 TimeOption = Annotated[str, typer.Option(help="Training time in all sittings, as 90m, 2h or 5400s.")]
 ResumeOption = Annotated[bool, typer.Option(help="Go on from the last checkpoint.")]
+ExponentOption = Annotated[float, typer.Option(min=0.1, max=1.0, help="Amplitude exponent of the loss.")]
+ChoiceOption = Annotated[
+    str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
+]
 InitOption = Annotated[Path | None, typer.Option(help="Weights to begin with, as a bundle's *.safetensors.")]
 
 
@@ -44,13 +49,15 @@ def train_extract(
     init: InitOption = None,
     batch: BatchOption = 8,
     learning_rate: RateOption = 1.5e-3,
+    loss_exponent: ExponentOption = EXTRACTION.exponent,
+    choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the separator."""
     from exdiff_cli.training.extract import ExtractTask
-    from exdiff_cli.training.run import begin, train_options
+    from exdiff_cli.training.run import begin, objective, train_options
 
     options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
     size = find_preset(preset)
@@ -59,7 +66,8 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    begin(ExtractTask(network, size.spectral), data, options, for_diffuse=False)
+    task = ExtractTask(network, size.spectral, objective(loss_exponent, choose_by))
+    begin(task, data, options, for_diffuse=False)
 
 
 @train.command("diffuse")
@@ -78,19 +86,22 @@ def train_diffuse(
         bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")
     ] = None,
     latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
+    loss_exponent: ExponentOption = RESTORATION.exponent,
+    choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the diffusion model on a trained separator."""
     from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
-    from exdiff_cli.training.run import begin, train_options, trained_separator
+    from exdiff_cli.training.run import begin, objective, train_options, trained_separator
 
     options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
     separator, size = trained_separator(extract)
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    task = DiffuseTask(separator, sampler, network, spectral=size.spectral)
+    aim = objective(loss_exponent, choose_by)
+    task = DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)
     begin(task, data, options, for_diffuse=True)
 
 

@@ -14,7 +14,7 @@ from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNet
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training.extract import VALIDATION_ROWS
-from exdiff_cli.training.losses import separation_loss, si_sdr
+from exdiff_cli.training.losses import EXTRACTION, separation_loss, si_sdr
 from exdiff_cli.training.mixing import Recipe, active_level, draw_noise, draw_speech, in_rooms, level_gain, mute_part
 from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
@@ -92,7 +92,8 @@ class ExampleTask:
 
     def loss(self, batch: ExampleMixture, step: int, progress: float) -> Tensor:
         estimate = self._extract(batch.mixture, batch.example)
-        return separation_loss(estimate, self._spectrum(batch.target), batch.target, self.spectral)
+        target = self._spectrum(batch.target)
+        return separation_loss(estimate, target, batch.target, self.spectral, EXTRACTION.exponent)
 
     def _extract(self, mixture: Tensor, example: Tensor) -> Tensor:
         return self.model(self._spectrum(mixture), self.model.encoder(self._spectrum(example))).estimate

@@ -18,7 +18,7 @@ from exdiff_cli.extract.resunet import deepen
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
-from exdiff_cli.training.losses import RESTORATION_EXPONENT, separation_loss
+from exdiff_cli.training.losses import RESTORATION, Objective, separation_loss
 from exdiff_cli.training.mixing import Mixture
 from exdiff_cli.training.trainer import OnMixtures
 
@@ -45,11 +45,12 @@ class DiffuseTask(OnMixtures):
         config: NetConfig | None = None,
         latents_dropped: float = 0.1,
         spectral: SpectralConfig = SMALL,
+        objective: Objective = RESTORATION,
     ) -> None:
         config = config or ScoreNetConfig()
         self.separator = separator.eval().requires_grad_(False)
         self.sampler = sampler or SamplerConfig()
-        self.latents_dropped, self.spectral = latents_dropped, spectral
+        self.latents_dropped, self.spectral, self.objective = latents_dropped, spectral, objective
         self.model = build_score_net(config)
         if isinstance(self.model, ScoreNet):
             self.model.begin_from(self.separator)
@@ -58,6 +59,7 @@ class DiffuseTask(OnMixtures):
             "preset": preset_name(config),
             "config": asdict(config),
             "sampler": asdict(self.sampler),
+            "objective": asdict(objective),
         }
 
     def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -84,7 +86,7 @@ class DiffuseTask(OnMixtures):
             return self._score_matching(target, condition, generator)
         state, t = self._draw_state(target, condition, progress, generator)
         prediction = self.model(state, t, condition)
-        return separation_loss(prediction, target, batch.speech, self.spectral, RESTORATION_EXPONENT)
+        return separation_loss(prediction, target, batch.speech, self.spectral, self.objective.exponent)
 
     def _noise_like(self, state: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(state.shape, generator=generator, device=state.device, dtype=state.dtype)
@@ -171,15 +173,16 @@ class DiffuseTask(OnMixtures):
         return {
             f"{label}{name}": value
             for label, spectra, mixtures in compared
-            for name, value in self._measures(spectra, mixtures).items()
+            for name, value in self._measures(spectra, mixtures, by_ear=not label).items()
         }
 
     def score(self, batch: Mixture) -> float:
         """The measure that weights are chosen by, of the whole way at the configured steps."""
         return self._measures(self._sample(batch.mixture, self.sampler.steps), batch)["score"]
 
-    def _measures(self, spectra: Tensor, batch: Mixture) -> dict[str, float]:
-        return validation_measures(spectra, batch, self.spectral, RESTORATION_EXPONENT)
+    def _measures(self, spectra: Tensor, batch: Mixture, by_ear: bool = True) -> dict[str, float]:
+        objective = replace(self.objective, by_ear=self.objective.by_ear and by_ear)
+        return validation_measures(spectra, batch, self.spectral, objective)
 
     def _sample(self, mixture: Tensor, steps: int, use_latents: bool = True) -> Tensor:
         """Spectra that a sampler of so many steps gives for waveforms; of none, Extract's estimates."""

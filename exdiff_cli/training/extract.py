@@ -12,9 +12,11 @@ from exdiff_cli.audio.spectral import SMALL, SpectralConfig, analyse, synthesise
 from exdiff_cli.extract.resunet import ResUNetConfig, deepen
 from exdiff_cli.extract.separator import Separator, SeparatorConfig
 from exdiff_cli.presets import preset_name
+from exdiff_cli.training.hearing import heard_measures
 from exdiff_cli.training.losses import (
-    EXTRACTION_EXPONENT,
+    EXTRACTION,
     SILENCE_ENERGY,
+    Objective,
     separation_loss,
     si_sdr,
     spectral_loss,
@@ -32,11 +34,21 @@ VALIDATION_ROWS = 8
 class ExtractTask(OnMixtures):
     """Trains a :class:`Separator` on both queries."""
 
-    def __init__(self, config: SeparatorConfig | None = None, spectral: SpectralConfig = SMALL) -> None:
+    def __init__(
+        self,
+        config: SeparatorConfig | None = None,
+        spectral: SpectralConfig = SMALL,
+        objective: Objective = EXTRACTION,
+    ) -> None:
         config = config or ResUNetConfig()
-        self.spectral = spectral
+        self.spectral, self.objective = spectral, objective
         self.model = Separator(config)
-        self.description: dict[str, Any] = {"model": "extract", "preset": preset_name(config), "config": asdict(config)}
+        self.description: dict[str, Any] = {
+            "model": "extract",
+            "preset": preset_name(config),
+            "config": asdict(config),
+            "objective": asdict(objective),
+        }
 
     def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """As :meth:`Task.adopt`; a separator with fewer dual-path blocks is completed."""
@@ -47,29 +59,35 @@ class ExtractTask(OnMixtures):
         wants_noise = (rows + step) % NOISE_QUERY_SHARE == 0
         target = torch.where(wants_noise[:, None], batch.noise, batch.speech)
         extraction = self.model(self._spectrum(batch.mixture), wants_noise.long())
-        return separation_loss(extraction.estimate, self._spectrum(target), target, self.spectral)
+        estimate, exponent = extraction.estimate, self.objective.exponent
+        return separation_loss(estimate, self._spectrum(target), target, self.spectral, exponent)
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
         return analyse(waveform, self.spectral)
 
     def validate(self, batch: Mixture) -> dict[str, float]:
-        """Loss and SI-SDR of the speech query; the score blends them in the training loss's proportions."""
+        """Measures of the speech query."""
         parts = torch.split(batch.mixture, VALIDATION_ROWS)
         queries = [torch.zeros(len(part), dtype=torch.long, device=part.device) for part in parts]
         estimates = [
             self.model(self._spectrum(part), query).estimate for part, query in zip(parts, queries, strict=True)
         ]
-        return validation_measures(torch.cat(estimates), batch, self.spectral)
+        return validation_measures(torch.cat(estimates), batch, self.spectral, self.objective)
 
 
 def validation_measures(
-    estimate: Tensor, batch: Mixture, spectral: SpectralConfig, exponent: float = EXTRACTION_EXPONENT
+    estimate: Tensor, batch: Mixture, spectral: SpectralConfig, objective: Objective
 ) -> dict[str, float]:
-    """Spectral loss, mean SI-SDR over mixtures that hold speech, and ``score = 0.02 SI-SDR - 10 loss``."""
+    """Spectral loss, mean SI-SDR over mixtures that hold speech, and a ``score``.
+
+    The score blends both in the training loss's proportions, ``0.02 SI-SDR - 10 loss``; chosen by ear, it is what
+    :func:`heard_measures` say, which are given then too.
+    """
     target = analyse(batch.speech, spectral)
-    loss = spectral_loss(estimate, target, spectral, exponent).item()
+    loss = spectral_loss(estimate, target, spectral, objective.exponent).item()
     waveform = synthesise(estimate, batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
     # Without any speech the mean would be no number, and no weights the best.
     ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item() if audible.any() else 0.0
-    return {"valid_loss": loss, "si_sdr": ratio, "score": 0.02 * ratio - 10 * loss}
+    measures = {"valid_loss": loss, "si_sdr": ratio, "score": 0.02 * ratio - 10 * loss}
+    return measures | (heard_measures(waveform, batch.speech) if objective.by_ear else {})

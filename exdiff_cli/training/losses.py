@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SpectralConfig, synthesise
 
-EXTRACTION_EXPONENT = 0.3
+
+@dataclass(frozen=True)
+class Objective:
+    """What is learnt, a spectral error at an amplitude ``exponent``, and what weights are chosen by.
+
+    That is the same error and SI-SDR, or, ``by_ear``, models of hearing: :mod:`exdiff_cli.training.hearing`.
+    """
+
+    exponent: float
+    by_ear: bool = False
+
+
+EXTRACTION = Objective(exponent=0.3)
 """Nearer to loudness than to amplitude: faint noise counts, so Extract takes it all out, and faint speech with it."""
 
-RESTORATION_EXPONENT = 0.5
+RESTORATION = Objective(exponent=0.5)
 """Diffuse's. The mean that a squared error leads to lies less far below the true loudness than at a lower exponent,
 so that Diffuse brings back speech that Extract suppressed."""
 
@@ -23,9 +37,7 @@ def recompress(spectrum: Tensor, config: SpectralConfig, exponent: float) -> Ten
     return spectrum * (power.sqrt() / config.beta) ** (exponent / config.alpha - 1) / config.beta
 
 
-def spectral_loss(
-    estimate: Tensor, target: Tensor, config: SpectralConfig, exponent: float = EXTRACTION_EXPONENT
-) -> Tensor:
+def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig, exponent: float) -> Tensor:
     """0.7 magnitude and 0.3 complex squared error, mean over all, as PHASEN-like enhancers learn by."""
     estimate, target = recompress(estimate, config, exponent), recompress(target, config, exponent)
     complex_error = torch.view_as_real(estimate - target).square().sum(-1).mean()
@@ -42,11 +54,7 @@ def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def separation_loss(
-    estimate: Tensor,
-    target: Tensor,
-    waveform: Tensor,
-    config: SpectralConfig,
-    exponent: float = EXTRACTION_EXPONENT,
+    estimate: Tensor, target: Tensor, waveform: Tensor, config: SpectralConfig, exponent: float
 ) -> Tensor:
     """Ten times the spectral loss, less 0.02 per dB of SI-SDR up to 30 dB where the target is not silent.
 

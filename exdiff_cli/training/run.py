@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load
 
 from exdiff_cli.bundle import build_config, read_trained
@@ -11,6 +12,8 @@ from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import Preset, find_preset
 from exdiff_cli.stopping import parse_duration
+from exdiff_cli.training.hearing import heard_measures
+from exdiff_cli.training.losses import Objective
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 
@@ -37,6 +40,15 @@ def train_options(
         device=device,
         bf16=device.startswith("cuda"),
     )
+
+
+def objective(exponent: float, choose_by: str) -> Objective:
+    """What to learn and choose by; :class:`UsageError` for a choice that there is not or that cannot be heard."""
+    if choose_by not in ("loss", "hearing"):
+        raise UsageError(f"--choose-by {choose_by}: there is loss and hearing")
+    if choose_by == "hearing":  # Now, not at the first validation.
+        heard_measures(torch.zeros(1, 16_000), torch.zeros(1, 16_000))
+    return Objective(exponent, by_ear=choose_by == "hearing")
 
 
 def trained_separator(path: Path) -> tuple[Separator, Preset]:

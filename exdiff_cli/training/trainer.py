@@ -166,6 +166,13 @@ class Trainer:
             raise DataError(f"{self.options.out}: holds a run already; add --resume to go on, or name another --out")
 
     def _restore(self, state: dict[str, Any]) -> None:
+        began = state.get("task", self.task.description)
+        if began != self.task.description:
+            changed = [name for name, value in self.task.description.items() if began.get(name) != value]
+            raise DataError(
+                f"{self.options.out}: began with another {', '.join(changed)}; resume with the options that it began "
+                "with, or name another --out"
+            )
         _fit_weights(self.task.model, state["model"], self.options.out)
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.weights = state["average"]
@@ -174,6 +181,7 @@ class Trainer:
     def save(self) -> None:
         """Write the state to resume from, and the averaged weights, each by way of a temporary file."""
         state = {
+            "task": self.task.description,
             "model": self.task.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average.weights,
