@@ -291,6 +291,26 @@ def test_adapt_refuses_what_it_cannot_use(exdiff: Exdiff, bundle_folder: Path, t
     assert "adapt needs 5 s" in little.complaint
 
 
+def test_a_file_and_a_flag_that_say_the_same_give_the_same_result(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exdiff("enhance", calls, *options, "--seed", 7, "-q").code == 0
+    file = calls.parent / "exdiff.toml"
+    file.write_text("seed = 7\noutput = 'calls-enhanced'\n")
+    again = exdiff("enhance", calls, *options)
+    assert (again.code, again.complaint) == (0, f"exdiff: settings from {file}")
+    assert "2 were done before" in again.out
+    assert exdiff("enhance", calls, *options, "-q") == Called(0, "", "")
+    monkeypatch.setenv("EXDIFF_SEED", "8")
+    other = exdiff("enhance", calls, *options)
+    assert other.code == 0
+    assert "2 done" in other.out
+    file.write_text("sead = 7\n")
+    refused = exdiff("enhance", calls, *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.complaint == f"exdiff: {file}: unknown key 'sead'; did you mean seed?"
+
+
 # --- enhance: the other exit codes --------------------------------------------------------------------------
 
 
