@@ -22,14 +22,14 @@ from recordings import DATA, cut_off, samples_of, store
 from torch import nn
 from typer.testing import CliRunner
 
-from exdiff_cli import __version__, cli
+from exdiff_cli import __version__, cli, engine
 from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
 from exdiff_cli.bundle import load_bundle
-from exdiff_cli.commands import enhance
 from exdiff_cli.commands.evaluate import parse_steps
 from exdiff_cli.commands.options import choose_device
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
+from exdiff_cli.manifest import Manifest
 from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import QualityReport
@@ -338,7 +338,7 @@ def test_what_nobody_foresaw_is_one(
     def fail(*given: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(enhance, "enhance_found", fail)
+    monkeypatch.setattr(engine, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (1, "")
     assert called.complaint.endswith(r"internal error: RuntimeError: first line\nsecond line; please report it")
@@ -350,7 +350,7 @@ def test_an_interrupt_is_one_line(
     def fail(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(enhance, "enhance_found", fail)
+    monkeypatch.setattr(engine, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (130, "")
     assert "the same command goes on" in called.complaint
@@ -516,6 +516,27 @@ def process(script: str, *arguments: object, cwd: Path | None = None) -> Called:
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert "Traceback" not in ended.stdout + ended.stderr
     return Called(ended.returncode, ended.stdout, ended.stderr)
+
+
+HEAVY = """
+import sys
+from exdiff_cli import cli
+try:
+    cli.main()
+finally:
+    print(sorted({"torch", "scipy", "matplotlib", "onnxruntime"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("enhance", "--help"), ("status", "OUT"), ("config", "show", "OUT")]
+)
+def test_what_needs_no_model_loads_none(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with locked(tmp_path), Manifest.open(tmp_path):
+        pass
+    called = process(HEAVY, *(str(tmp_path) if argument == "OUT" else argument for argument in arguments))
+    assert (called.code, called.err) == (0, "")
+    assert called.out.splitlines()[-1] == "[]"
 
 
 def test_a_process_leaves_stderr_empty_and_stdout_clean(
