@@ -8,14 +8,13 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
-from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
@@ -30,13 +29,14 @@ from exdiff_cli.commands.options import (
     say,
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
-from exdiff_cli.engine import Listener, Outcome, RunOptions, enhance_found
 from exdiff_cli.errors import NoInputError, UsageError
-from exdiff_cli.query import ask
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
-from exdiff_cli.summary import run_json, run_table
+
+if TYPE_CHECKING:
+    from exdiff_cli.bundle import Bundle
+    from exdiff_cli.engine import Outcome
 
 
 def make_stop(deadline: str | None, max_duration: str | None, grace: str) -> Stop:
@@ -126,6 +126,11 @@ def enhance(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")] = False,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
+    from exdiff_cli.bundle import load_bundle
+    from exdiff_cli.engine import Listener, RunOptions, enhance_found
+    from exdiff_cli.query import ask
+    from exdiff_cli.summary import run_json, run_table
+
     stop = make_stop(deadline, max_duration, grace)
     part = parse_shard(shard) if shard else None
     age = parse_newer_than(newer_than, time.time()) if newer_than else None

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import torch
 import typer
 from tqdm import tqdm
 
-from exdiff_cli.bundle import Bundle
-from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
-from exdiff_cli.presets import NetConfig
 from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
 from exdiff_cli.text import printable
 
-Config = TypeVar("Config", SamplerConfig, NetConfig)
+if TYPE_CHECKING:
+    from exdiff_cli.bundle import Bundle
+    from exdiff_cli.diffuse.generate import SamplerConfig
+    from exdiff_cli.presets import NetConfig
+
+Config = TypeVar("Config", "SamplerConfig", "NetConfig")
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
 StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
@@ -41,6 +42,8 @@ JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON obje
 def use_threads(count: int) -> int:
     """Set torch's CPU threads as the option is read, so that no command has to."""
     if count:
+        import torch
+
         torch.set_num_threads(count)
     return count
 
@@ -55,6 +58,8 @@ def say(message: str) -> None:
 
 def choose_device(name: str) -> str:
     """Resolve ``auto``; :class:`UsageError` for a device that is not there."""
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):

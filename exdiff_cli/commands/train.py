@@ -17,11 +17,8 @@ from exdiff_cli.commands.options import (
     change,
     choose_device,
 )
-from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
-from exdiff_cli.extract.resunet import ResUNetConfig
-from exdiff_cli.presets import find_preset
-from exdiff_cli.training.losses import EXTRACTION, RESTORATION
+from exdiff_cli.training.objective import EXTRACTION, RESTORATION
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
 
@@ -58,6 +55,8 @@ def train_extract(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the separator."""
+    from exdiff_cli.extract.resunet import ResUNetConfig
+    from exdiff_cli.presets import find_preset
     from exdiff_cli.training.extract import ExtractTask
     from exdiff_cli.training.run import begin, objective, train_options
 
@@ -85,7 +84,9 @@ def train_diffuse(
     init: InitOption = None,
     batch: BatchOption = 8,
     learning_rate: RateOption = 1e-3,
-    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = SamplerConfig.noise_scale,
+    noise_scale: Annotated[
+        float | None, typer.Option(help="The bridge's noise, c. [default: the shipped bundle's]")
+    ] = None,
     process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
     estimate: Annotated[
         bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")

@@ -13,7 +13,7 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import Preset, find_preset
 from exdiff_cli.stopping import parse_duration
 from exdiff_cli.training.hearing import heard_measures
-from exdiff_cli.training.losses import Objective
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 
