@@ -10,7 +10,7 @@ from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, analyse, stft
 from exdiff_cli.training.losses import recompress, separation_loss, si_sdr, spectral_loss
-from exdiff_cli.training.objective import EXTRACTION, RESTORATION
+from exdiff_cli.training.objective import Objective
 
 
 def signal(seed: int, samples: int = 4000, batch: int = 2) -> Tensor:
@@ -36,7 +36,7 @@ def test_si_sdr_ignores_scale(scale: float) -> None:
 
 def test_perfect_estimate_is_at_the_clamp() -> None:
     waveform = signal(1)
-    loss = separation_loss(spectrum(waveform), spectrum(waveform), waveform, SMALL, EXTRACTION.exponent)
+    loss = separation_loss(spectrum(waveform), spectrum(waveform), waveform, SMALL, Objective())
     torch.testing.assert_close(loss, torch.tensor(-0.02 * 30))
 
 
@@ -45,8 +45,8 @@ def test_better_estimate_costs_less() -> None:
     target = spectrum(waveform)
     losses = [
         [
-            spectral_loss(spectrum(waveform + part * signal(2)), target, SMALL, EXTRACTION.exponent).item(),
-            separation_loss(spectrum(waveform + part * signal(2)), target, waveform, SMALL, EXTRACTION.exponent).item(),
+            spectral_loss(spectrum(waveform + part * signal(2)), target, SMALL, Objective()).item(),
+            separation_loss(spectrum(waveform + part * signal(2)), target, waveform, SMALL, Objective()).item(),
         ]
         for part in (0.05, 0.2, 1.0)
     ]
@@ -55,16 +55,31 @@ def test_better_estimate_costs_less() -> None:
         assert better[1] < worse[1]
 
 
-@pytest.mark.parametrize("exponent", [EXTRACTION.exponent, RESTORATION.exponent])
+@pytest.mark.parametrize("exponent", [0.3, 0.5])
 def test_spectral_loss_of_known_errors(exponent: float) -> None:
     """A quarter turn leaves the magnitude part at zero; the complex one is twice the squared magnitude."""
-    target = 0.15 * torch.ones(1, 4, 5, dtype=torch.complex64)
-    torch.testing.assert_close(recompress(target, SMALL, exponent).abs(), torch.ones(1, 4, 5), atol=1e-5, rtol=0)
-    turned = spectral_loss(1j * target, target, SMALL, exponent)
+    target = 0.15 * torch.ones(1, SMALL.bins, 5, dtype=torch.complex64)
+    ones = torch.ones(1, SMALL.bins, 5)
+    torch.testing.assert_close(recompress(target, SMALL, exponent).abs(), ones, atol=1e-5, rtol=0)
+    turned = spectral_loss(1j * target, target, SMALL, Objective(exponent))
     torch.testing.assert_close(turned, torch.tensor(0.3 * 2), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("exponent", [EXTRACTION.exponent, RESTORATION.exponent])
+def test_errors_at_low_pitch_weigh_more_and_the_whole_weighs_the_same() -> None:
+    target = torch.ones(1, SMALL.bins, 5, dtype=torch.complex64)
+    low = (SMALL.bin_hertz() < 1000)[:, None]
+    losses = {
+        (name, share): spectral_loss(target * (1 + 0.1 * part), target, SMALL, Objective(0.5, by_pitch=share)).item()
+        for name, part in (("low", low), ("high", ~low), ("all", torch.ones_like(low)))
+        for share in (0.0, 1.0)
+    }
+    assert losses["low", 1.0] == pytest.approx(losses["all", 1.0] / 2, rel=0.2)  # 8.5 of 19.6 Bark are below 1 kHz.
+    assert losses["low", 0.0] == pytest.approx(losses["all", 0.0] / 8, rel=0.01)
+    assert losses["all", 1.0] == pytest.approx(losses["all", 0.0], rel=1e-5)
+    assert losses["low", 1.0] + losses["high", 1.0] == pytest.approx(losses["all", 1.0], rel=1e-5)
+
+
+@pytest.mark.parametrize("exponent", [0.3, 0.5])
 def test_recompressed_amplitudes_have_the_exponent_of_the_loss(exponent: float) -> None:
     waveform = signal(1)
     expected = stft(waveform, SMALL).abs() ** exponent
@@ -73,24 +88,24 @@ def test_recompressed_amplitudes_have_the_exponent_of_the_loss(exponent: float) 
 
 def test_restoration_settles_on_louder_sound_where_it_cannot_know() -> None:
     """Of targets that are silent half the time, the best constant estimate is the mean of the powered amplitude."""
-    target = torch.stack((torch.zeros(8, 4), torch.ones(8, 4))).to(torch.complex64)
+    target = torch.stack((torch.zeros(SMALL.bins, 4), torch.ones(SMALL.bins, 4))).to(torch.complex64)
     best = {}
-    for exponent in (EXTRACTION.exponent, RESTORATION.exponent):
+    for exponent in (0.3, 0.5):
         amplitudes = torch.linspace(0.01, 0.5, 200)
         guesses = [torch.full_like(target, SMALL.beta * float(amplitude) ** SMALL.alpha) for amplitude in amplitudes]
         losses = torch.stack(
-            [spectral_loss(guess, SMALL.beta * target, SMALL, exponent) for guess in guesses],
+            [spectral_loss(guess, SMALL.beta * target, SMALL, Objective(exponent)) for guess in guesses],
         )
         best[exponent] = float(amplitudes[losses.argmin()])
         assert best[exponent] == pytest.approx(0.5 ** (1 / exponent), abs=4e-3)
-    assert best[RESTORATION.exponent] > 2 * best[EXTRACTION.exponent]
+    assert best[0.5] > 2 * best[0.3]
 
 
 def test_silent_targets_leave_si_sdr_out() -> None:
     waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
     estimate = spectrum(waveform + 0.1 * signal(2))
-    both = separation_loss(estimate, spectrum(waveform), waveform, SMALL, EXTRACTION.exponent)
-    ratio = both - 10 * spectral_loss(estimate, spectrum(waveform), SMALL, EXTRACTION.exponent)
+    both = separation_loss(estimate, spectrum(waveform), waveform, SMALL, Objective())
+    ratio = both - 10 * spectral_loss(estimate, spectrum(waveform), SMALL, Objective())
     torch.testing.assert_close(ratio, torch.tensor(-0.02 * 20), atol=0.02, rtol=0)
 
 
@@ -100,7 +115,7 @@ def test_gradient_is_finite_in_silence(level: float) -> None:
     quiet = torch.zeros(2, 256, 17, dtype=torch.complex64, requires_grad=True)
     loud = (level * spectrum(signal(3))).requires_grad_()
     for estimate, waveform in ((quiet, level * signal(1)), (loud, torch.zeros(2, 4000))):
-        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, EXTRACTION.exponent)
+        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, Objective())
         (gradient,) = torch.autograd.grad(loss, estimate)
         assert loss.isfinite()
         assert gradient.isfinite().all()

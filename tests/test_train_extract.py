@@ -17,7 +17,7 @@ from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training.extract import ExtractTask, validation_measures
 from exdiff_cli.training.hearing import heard_measures
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
-from exdiff_cli.training.objective import EXTRACTION
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions
 
@@ -99,7 +99,7 @@ def test_validation_measures(training_audio: TrainingAudio) -> None:
         measures = task().validate(batch)
     assert set(measures) == {"valid_loss", "si_sdr", "score"}
     assert measures["score"] == pytest.approx(0.02 * measures["si_sdr"] - 10 * measures["valid_loss"])
-    perfect = validation_measures(analyse(batch.speech, SMALL), batch, SMALL, EXTRACTION)
+    perfect = validation_measures(analyse(batch.speech, SMALL), batch, SMALL, Objective())
     assert perfect["valid_loss"] < 1e-6
     assert perfect["si_sdr"] > 40
     assert perfect["score"] > measures["score"]
@@ -109,7 +109,7 @@ def test_validation_measures(training_audio: TrainingAudio) -> None:
 def test_chosen_by_ear_the_score_is_an_opinion(training_audio: TrainingAudio) -> None:
     batch = batch_of(training_audio)
     measures = {
-        by_ear: validation_measures(analyse(batch.mixture, SMALL), batch, SMALL, replace(EXTRACTION, by_ear=by_ear))
+        by_ear: validation_measures(analyse(batch.mixture, SMALL), batch, SMALL, Objective(by_ear=by_ear))
         for by_ear in (False, True)
     }
     heard = heard_measures(batch.mixture, batch.speech)

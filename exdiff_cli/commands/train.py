@@ -18,7 +18,7 @@ from exdiff_cli.commands.options import (
     choose_device,
 )
 from exdiff_cli.errors import UsageError
-from exdiff_cli.training.objective import EXTRACTION, RESTORATION
+from exdiff_cli.training.objective import Objective
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
 
@@ -28,6 +28,9 @@ TimeOption = Annotated[str, typer.Option(help="Training time in all sittings, as
 EveryOption = Annotated[str, typer.Option(help="Training time between two validations.")]
 ResumeOption = Annotated[bool, typer.Option(help="Go on from the last checkpoint.")]
 ExponentOption = Annotated[float, typer.Option(min=0.1, max=1.0, help="Amplitude exponent of the loss.")]
+PitchOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of the loss that lies where the ear tells pitches apart.")
+]
 ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
@@ -48,7 +51,8 @@ def train_extract(
     init: InitOption = None,
     batch: BatchOption = 8,
     learning_rate: RateOption = 1.5e-3,
-    loss_exponent: ExponentOption = EXTRACTION.exponent,
+    loss_exponent: ExponentOption = Objective.exponent,
+    loss_by_pitch: PitchOption = Objective.by_pitch,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -69,7 +73,7 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    task = ExtractTask(network, size.spectral, objective(loss_exponent, choose_by))
+    task = ExtractTask(network, size.spectral, objective(loss_exponent, loss_by_pitch, choose_by))
     begin(task, data, options, for_diffuse=False)
 
 
@@ -92,7 +96,8 @@ def train_diffuse(
         bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")
     ] = None,
     latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
-    loss_exponent: ExponentOption = RESTORATION.exponent,
+    loss_exponent: ExponentOption = Objective.exponent,
+    loss_by_pitch: PitchOption = Objective.by_pitch,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -108,7 +113,7 @@ def train_diffuse(
     separator, size = trained_separator(extract)
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    aim = objective(loss_exponent, choose_by)
+    aim = objective(loss_exponent, loss_by_pitch, choose_by)
     task = DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)
     begin(task, data, options, for_diffuse=True)
 
@@ -136,6 +141,18 @@ def train_by_example(
         out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
     )
     begin(ExampleTask(trained_separator(extract)[0]), data, options, for_diffuse=False)
+
+
+@train.command("average")
+def train_average(
+    weights: Annotated[list[Path], typer.Argument(help="Weights of runs that began from the same, *.safetensors.")],
+    out: Annotated[Path, typer.Option(help="File to write; it must be new.")],
+    model: Annotated[str, typer.Option(help="What they are of: extract or diffuse.")] = "extract",
+) -> None:
+    """Write the mean of several runs' weights, which is often better than each."""
+    from exdiff_cli.training.average import average_weights
+
+    average_weights(weights, model, out)
 
 
 @train.command("validation")

@@ -16,7 +16,7 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training.extract import VALIDATION_ROWS
 from exdiff_cli.training.losses import separation_loss, si_sdr
 from exdiff_cli.training.mixing import Recipe, active_level, draw_noise, draw_speech, in_rooms, level_gain, mute_part
-from exdiff_cli.training.objective import EXTRACTION
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
 
@@ -94,7 +94,7 @@ class ExampleTask:
     def loss(self, batch: ExampleMixture, step: int, progress: float) -> Tensor:
         estimate = self._extract(batch.mixture, batch.example)
         target = self._spectrum(batch.target)
-        return separation_loss(estimate, target, batch.target, self.spectral, EXTRACTION.exponent)
+        return separation_loss(estimate, target, batch.target, self.spectral, Objective())
 
     def _extract(self, mixture: Tensor, example: Tensor) -> Tensor:
         return self.model(self._spectrum(mixture), self.model.encoder(self._spectrum(example))).estimate

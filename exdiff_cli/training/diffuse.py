@@ -20,7 +20,7 @@ from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
 from exdiff_cli.training.losses import separation_loss
 from exdiff_cli.training.mixing import Mixture
-from exdiff_cli.training.objective import RESTORATION, Objective
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.trainer import OnMixtures
 
 EARLIEST_TIME = 0.02
@@ -46,12 +46,12 @@ class DiffuseTask(OnMixtures):
         config: NetConfig | None = None,
         latents_dropped: float = 0.1,
         spectral: SpectralConfig = SMALL,
-        objective: Objective = RESTORATION,
+        objective: Objective | None = None,
     ) -> None:
         config = config or ScoreNetConfig()
         self.separator = separator.eval().requires_grad_(False)
         self.sampler = sampler or SamplerConfig()
-        self.latents_dropped, self.spectral, self.objective = latents_dropped, spectral, objective
+        self.latents_dropped, self.spectral, self.objective = latents_dropped, spectral, objective or Objective()
         self.model = build_score_net(config)
         if isinstance(self.model, ScoreNet):
             self.model.begin_from(self.separator)
@@ -60,7 +60,7 @@ class DiffuseTask(OnMixtures):
             "preset": preset_name(config),
             "config": asdict(config),
             "sampler": asdict(self.sampler),
-            "objective": asdict(objective),
+            "objective": asdict(self.objective),
         }
 
     def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ class DiffuseTask(OnMixtures):
             return self._score_matching(target, condition, generator)
         state, t = self._draw_state(target, condition, progress, generator)
         prediction = self.model(state, t, condition)
-        return separation_loss(prediction, target, batch.speech, self.spectral, self.objective.exponent)
+        return separation_loss(prediction, target, batch.speech, self.spectral, self.objective)
 
     def _noise_like(self, state: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(state.shape, generator=generator, device=state.device, dtype=state.dtype)

@@ -15,7 +15,7 @@ from exdiff_cli.presets import preset_name
 from exdiff_cli.training.hearing import heard_measures
 from exdiff_cli.training.losses import SILENCE_ENERGY, separation_loss, si_sdr, spectral_loss
 from exdiff_cli.training.mixing import Mixture
-from exdiff_cli.training.objective import EXTRACTION, Objective
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.trainer import OnMixtures
 
 NOISE_QUERY_SHARE = 8
@@ -32,16 +32,16 @@ class ExtractTask(OnMixtures):
         self,
         config: SeparatorConfig | None = None,
         spectral: SpectralConfig = SMALL,
-        objective: Objective = EXTRACTION,
+        objective: Objective | None = None,
     ) -> None:
         config = config or ResUNetConfig()
-        self.spectral, self.objective = spectral, objective
+        self.spectral, self.objective = spectral, objective or Objective()
         self.model = Separator(config)
         self.description: dict[str, Any] = {
             "model": "extract",
             "preset": preset_name(config),
             "config": asdict(config),
-            "objective": asdict(objective),
+            "objective": asdict(self.objective),
         }
 
     def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -53,8 +53,7 @@ class ExtractTask(OnMixtures):
         wants_noise = (rows + step) % NOISE_QUERY_SHARE == 0
         target = torch.where(wants_noise[:, None], batch.noise, batch.speech)
         extraction = self.model(self._spectrum(batch.mixture), wants_noise.long())
-        estimate, exponent = extraction.estimate, self.objective.exponent
-        return separation_loss(estimate, self._spectrum(target), target, self.spectral, exponent)
+        return separation_loss(extraction.estimate, self._spectrum(target), target, self.spectral, self.objective)
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
         return analyse(waveform, self.spectral)
@@ -78,7 +77,7 @@ def validation_measures(
     :func:`heard_measures` say, which are given then too.
     """
     target = analyse(batch.speech, spectral)
-    loss = spectral_loss(estimate, target, spectral, objective.exponent).item()
+    loss = spectral_loss(estimate, target, spectral, objective).item()
     waveform = synthesise(estimate, batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
     # Without any speech the mean would be no number, and no weights the best.

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Objective:
-    """What is learnt, a spectral error at an amplitude ``exponent``, and what weights are chosen by.
+    """What is learnt, a spectral error, and what weights are chosen by.
 
-    That is the same error and SI-SDR, or, ``by_ear``, models of hearing: :mod:`exdiff_cli.training.hearing`.
+    The error is one of amplitudes to the power of ``exponent``. A squared error settles on what is expected, which lies
+    the further below the true loudness the lower the exponent is: at 0.3 speech goes with the noise. ``by_pitch`` of
+    its weight, 0 to 1, lies on the bins as the ear resolves them, the rest on all alike.
+
+    Weights are chosen by the same error and SI-SDR, or, ``by_ear``, by models of hearing:
+    :mod:`exdiff_cli.training.hearing`.
     """
 
-    exponent: float
+    exponent: float = 0.5
+    by_pitch: float = 0.5
     by_ear: bool = False
-
-
-EXTRACTION = Objective(exponent=0.3)
-"""Nearer to loudness than to amplitude: faint noise counts, so Extract takes it all out, and faint speech with it."""
-
-RESTORATION = Objective(exponent=0.5)
-"""Diffuse's. The mean that a squared error leads to lies less far below the true loudness than at a lower exponent,
-so that Diffuse brings back speech that Extract suppressed."""
