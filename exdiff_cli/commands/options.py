@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import torch
 import typer
-from tqdm import tqdm
 
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
+from exdiff_cli.logs import NOTICE, LogFormat
 from exdiff_cli.presets import NetConfig
 from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
-from exdiff_cli.text import printable
+
+log = logging.getLogger(__name__)
 
 Config = TypeVar("Config", SamplerConfig, NetConfig)
 
@@ -35,6 +36,11 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")]
+VerboseOption = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, help="Tell of each recording, and how far; -vv for more.")
+]
+LogFormatOption = Annotated[LogFormat | None, typer.Option(help="How lines on stderr are written. [default: text]")]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
 
@@ -49,8 +55,8 @@ ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="C
 
 
 def say(message: str) -> None:
-    """One line to stderr, beside any progress bar."""
-    tqdm.write(printable(message), file=sys.stderr)
+    """One line to stderr, unless only failures are wanted."""
+    log.log(NOTICE, message)
 
 
 def choose_device(name: str) -> str:
