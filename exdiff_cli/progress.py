@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
 BAR_SECONDS = 0.2
-BAR = "{desc}{percentage:3.0f}% |{bar}|{postfix}"
+BAR = "{desc} {percentage:.0f}% |{bar}|{postfix}"
 
 
 @dataclass
