@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from exdiff_cli import __version__, logs
+from exdiff_cli.commands.config import config, configure
 from exdiff_cli.commands.enhance import enhance
 from exdiff_cli.commands.evaluate import evaluate
 from exdiff_cli.commands.figures import bench, picture
@@ -28,6 +29,8 @@ for command in (enhance, evaluate, adapt, status, verify, picture, bench):
     app.command()(command)
 app.command("bundle")(bundle_command)
 app.add_typer(train, name="train")
+configure(app)
+app.add_typer(config, name="config")
 
 
 def _version(asked: bool) -> None:
@@ -44,7 +47,6 @@ def root(
     log_format: LogFormatOption = None,
 ) -> None:
     """Clean archives of call-centre and factory recordings; originals are never touched."""
-    logs.adjust(quiet, verbose, log_format)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from exdiff_cli.text import printable
 NOTICE = 25
 """Between INFO, which is told with ``-v``, and WARNING, which is told even with ``-q``."""
 
-OPTION = "--log-format"
+OPTION, VARIABLE = "--log-format", "EXDIFF_LOG_FORMAT"
 
 PLAIN_TERMINALS = ("dumb", "unknown")
 """Values of TERM for what cannot go back in a line."""
@@ -116,8 +116,8 @@ def no_bar() -> bool:
 
 
 def asked_format(arguments: Sequence[str]) -> LogFormat:
-    """The format that a command line asks for, also where the rest of it cannot be parsed."""
-    asked = f"{OPTION} json" in " ".join(arguments).replace("=", " ")
+    """The format that a command line or the environment asks for, also where the rest of it cannot be parsed."""
+    asked = f"{OPTION} json" in " ".join(arguments).replace("=", " ") or os.environ.get(VARIABLE) == "json"
     return LogFormat.JSON if asked else LogFormat.TEXT
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
+
+if TYPE_CHECKING:  # no command has to load torch to know its defaults
+    from exdiff_cli.diffuse.generate import SamplerConfig
 
 SPEECH = "speech"
 DEFAULT_BUNDLE = "exdiff-speech-16k"

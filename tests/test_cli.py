@@ -22,14 +22,14 @@ from recordings import DATA, cut_off, samples_of, store
 from torch import nn
 from typer.testing import CliRunner
 
-from exdiff_cli import __version__, cli
+from exdiff_cli import __version__, cli, engine
 from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
 from exdiff_cli.bundle import load_bundle
-from exdiff_cli.commands import enhance
 from exdiff_cli.commands.evaluate import parse_steps
 from exdiff_cli.commands.options import choose_device
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
+from exdiff_cli.manifest import Manifest
 from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import QualityReport
@@ -304,6 +304,26 @@ def test_adapt_refuses_what_it_cannot_use(exdiff: Exdiff, bundle_folder: Path, t
     assert "adapt needs 5 s" in little.complaint
 
 
+def test_a_file_and_a_flag_that_say_the_same_give_the_same_result(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exdiff("enhance", calls, *options, "--seed", 7, "-q").code == 0
+    file = calls.parent / "exdiff.toml"
+    file.write_text("seed = 7\noutput = 'calls-enhanced'\n")
+    again = exdiff("enhance", calls, *options)
+    assert (again.code, again.complaint) == (0, f"exdiff: settings from {file}")
+    assert "2 were done before" in again.out
+    assert exdiff("enhance", calls, *options, "-q") == Called(0, "", "")
+    monkeypatch.setenv("EXDIFF_SEED", "8")
+    other = exdiff("enhance", calls, *options)
+    assert other.code == 0
+    assert "2 done" in other.out
+    file.write_text("sead = 7\n")
+    refused = exdiff("enhance", calls, *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.complaint == f"exdiff: {file}: unknown key 'sead'; did you mean seed?"
+
+
 # --- enhance: the other exit codes --------------------------------------------------------------------------
 
 
@@ -331,7 +351,7 @@ def test_what_nobody_foresaw_is_one(
     def fail(*given: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(enhance, "enhance_found", fail)
+    monkeypatch.setattr(engine, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (1, "")
     assert called.complaint.endswith(r"internal error: RuntimeError: first line\nsecond line; please report it")
@@ -343,7 +363,7 @@ def test_an_interrupt_is_one_line(
     def fail(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(enhance, "enhance_found", fail)
+    monkeypatch.setattr(engine, "enhance_found", fail)
     called = exdiff("enhance", calls, *options)
     assert (called.code, called.out) == (130, "")
     assert "the same command goes on" in called.complaint
@@ -506,6 +526,27 @@ def process(script: str, *arguments: object, cwd: Path | None = None) -> Called:
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert "Traceback" not in ended.stdout + ended.stderr
     return Called(ended.returncode, ended.stdout, ended.stderr)
+
+
+HEAVY = """
+import sys
+from exdiff_cli import cli
+try:
+    cli.main()
+finally:
+    print(sorted({"torch", "scipy", "matplotlib", "onnxruntime"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("enhance", "--help"), ("status", "OUT"), ("config", "show", "OUT")]
+)
+def test_what_needs_no_model_loads_none(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with locked(tmp_path), Manifest.open(tmp_path):
+        pass
+    called = process(HEAVY, *(str(tmp_path) if argument == "OUT" else argument for argument in arguments))
+    assert (called.code, called.err) == (0, "")
+    assert called.out.splitlines()[-1] == "[]"
 
 
 def test_a_process_leaves_stderr_empty_and_stdout_clean(

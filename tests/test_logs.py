@@ -80,3 +80,8 @@ def test_a_closed_stderr_does_not_lead_to_stdout(
 )
 def test_the_format_is_known_before_the_call_is_parsed(arguments: tuple[str, ...], expected: LogFormat) -> None:
     assert asked_format(arguments) is expected
+
+
+def test_the_environment_may_ask_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXDIFF_LOG_FORMAT", "json")
+    assert asked_format(("enhance", "--nope")) is LogFormat.JSON

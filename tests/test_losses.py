@@ -9,14 +9,8 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, analyse, stft
-from exdiff_cli.training.losses import (
-    EXTRACTION,
-    RESTORATION,
-    recompress,
-    separation_loss,
-    si_sdr,
-    spectral_loss,
-)
+from exdiff_cli.training.losses import recompress, separation_loss, si_sdr, spectral_loss
+from exdiff_cli.training.objective import EXTRACTION, RESTORATION
 
 
 def signal(seed: int, samples: int = 4000, batch: int = 2) -> Tensor:

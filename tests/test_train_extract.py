@@ -16,8 +16,8 @@ from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training.extract import ExtractTask, validation_measures
 from exdiff_cli.training.hearing import heard_measures
-from exdiff_cli.training.losses import EXTRACTION
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
+from exdiff_cli.training.objective import EXTRACTION
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.trainer import Trainer, TrainOptions
 

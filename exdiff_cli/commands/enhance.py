@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from exdiff_cli import logs
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
-from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
@@ -34,16 +33,15 @@ from exdiff_cli.commands.options import (
     preset_steps,
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
-from exdiff_cli.engine import RunOptions, RunResult, enhance_found
 from exdiff_cli.errors import NoInputError, UsageError
-from exdiff_cli.follow import following
-from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
-from exdiff_cli.query import ask
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.stdout import print_json
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
-from exdiff_cli.summary import run_table, summary_json
+
+if TYPE_CHECKING:
+    from exdiff_cli.bundle import Bundle
+    from exdiff_cli.engine import RunResult
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +138,12 @@ def enhance(
     log_format: LogFormatOption = None,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
-    logs.adjust(quiet, verbose, log_format)
+    from exdiff_cli.bundle import load_bundle
+    from exdiff_cli.engine import RunOptions, enhance_found
+    from exdiff_cli.follow import following
+    from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
+    from exdiff_cli.query import ask
+
     is_stream = DASH in (paths or [])
     if is_stream:
         for_folders = {
@@ -182,6 +185,9 @@ def enhance(
 
 def show_result(result: RunResult, as_json: bool) -> None:
     """Print what came of a run, once its recordings are told; nothing beside audio that went to stdout."""
+    from exdiff_cli.pipe import DASH
+    from exdiff_cli.summary import run_table, summary_json
+
     for problem in result.problems:
         log.error("failed: %s", problem)
     if result.left:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.console import Console
 from tqdm import tqdm
 
-from exdiff_cli.bundle import load_bundle
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
@@ -21,7 +19,6 @@ from exdiff_cli.commands.options import (
 )
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import no_bar
-from exdiff_cli.query import ask
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH
 from exdiff_cli.stdout import print_json
 
@@ -49,10 +46,14 @@ def evaluate(
 
     One folder may be a set of its own: noisy and clean in it, VoiceBank-DEMAND's test set, or MUSDB18 as WAV.
     """
+    import torch
+
+    from exdiff_cli.bundle import load_bundle
     from exdiff_cli.datasets import find_pairs
     from exdiff_cli.evaluate import Comparison
     from exdiff_cli.evaluate import evaluate as run_evaluation
     from exdiff_cli.measures.against_clean import choose_groups
+    from exdiff_cli.query import ask
 
     pairs = find_pairs(noisy, clean)
     loaded, query = ask(load_bundle(bundle), query)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from exdiff_cli.bundle import load_bundle
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
@@ -47,6 +46,7 @@ def bench(
 ) -> None:
     """Measure real-time factor by stage and peak memory of a whole run on a generated recording."""
     from exdiff_cli.bench import bench_table, run_bench
+    from exdiff_cli.bundle import load_bundle
 
     loaded = load_bundle(bundle)
     settings = make_settings(loaded, preset_steps(preset, steps), 0, True)

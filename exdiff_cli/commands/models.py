@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
-from exdiff_cli.bundle import load_bundle, read_trained, write_bundle
 from exdiff_cli.commands.options import (
     BatchOption,
     BundleOption,
@@ -22,7 +21,6 @@ from exdiff_cli.commands.options import (
     choose_device,
     say,
 )
-from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.discover import discover
 from exdiff_cli.errors import ExitCode, UsageError
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
@@ -46,13 +44,14 @@ def adapt(
 
     The new bundle is written only if it is better on that noise and not worse on the fixed validation set.
     """
+    from exdiff_cli.bundle import load_bundle
     from exdiff_cli.training.adapt import adapt_to
     from exdiff_cli.training.run import train_options
 
     if out.exists():
         raise UsageError(f"{out}: exists; name a new folder for the adapted bundle")
     found = discover(paths, None, AUDIO_SUFFIXES)
-    options = train_options(out, max_time, False, None, batch, learning_rate, seed, choose_device(device))
+    options = train_options(out, max_time, max_time, False, None, batch, learning_rate, seed, choose_device(device))
     result = adapt_to([job.source for job in found.jobs], load_bundle(bundle), data, options, out, say)
     if not result.share:
         say("no better on the site's noise without getting worse elsewhere: nothing was written")
@@ -76,6 +75,9 @@ def bundle_command(
     ] = None,
 ) -> None:
     """Make a bundle of trained models, for `enhance --bundle FOLDER`."""
+    from exdiff_cli.bundle import load_bundle, read_trained, write_bundle
+    from exdiff_cli.diffuse.generate import SamplerConfig
+
     read_trained(extract, "extract")
     trained = SamplerConfig(**read_trained(diffuse, "diffuse")[1]["sampler"])
     sampler = change(trained, steps=steps, start=start, strength=strength)

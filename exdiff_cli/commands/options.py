@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import torch
 import typer
 
-from exdiff_cli.bundle import Bundle
-from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli import logs
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import NOTICE, LogFormat
-from exdiff_cli.presets import NetConfig
 from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
 
 log = logging.getLogger(__name__)
 
-Config = TypeVar("Config", SamplerConfig, NetConfig)
+if TYPE_CHECKING:
+    from exdiff_cli.bundle import Bundle
+    from exdiff_cli.diffuse.generate import SamplerConfig
+    from exdiff_cli.presets import NetConfig
+
+Config = TypeVar("Config", "SamplerConfig", "NetConfig")
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
 StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
@@ -36,17 +38,42 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")]
+
+
+def be_quiet(quiet: bool) -> bool:
+    """Applied as the option is read, as are the next two, so that it holds for whatever is told after."""
+    logs.adjust(quiet=quiet)
+    return quiet
+
+
+def be_verbose(verbose: int) -> int:
+    logs.adjust(verbose=verbose)
+    return verbose
+
+
+def write_logs(log_format: LogFormat | None) -> LogFormat | None:
+    logs.adjust(log_format=log_format)
+    return log_format
+
+
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", callback=be_quiet, help="Print failures only.")]
 VerboseOption = Annotated[
-    int, typer.Option("-v", "--verbose", count=True, help="Tell of each recording, and how far; -vv for more.")
+    int,
+    typer.Option(
+        "-v", "--verbose", count=True, callback=be_verbose, help="Tell of each recording, and how far; -vv for more."
+    ),
 ]
-LogFormatOption = Annotated[LogFormat | None, typer.Option(help="How lines on stderr are written. [default: text]")]
+LogFormatOption = Annotated[
+    LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. [default: text]")
+]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
 
 def use_threads(count: int) -> int:
     """Set torch's CPU threads as the option is read, so that no command has to."""
     if count:
+        import torch
+
         torch.set_num_threads(count)
     return count
 
@@ -61,6 +88,8 @@ def say(message: str) -> None:
 
 def choose_device(name: str) -> str:
     """Resolve ``auto``; :class:`UsageError` for a device that is not there."""
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):

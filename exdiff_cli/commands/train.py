@@ -17,17 +17,15 @@ from exdiff_cli.commands.options import (
     change,
     choose_device,
 )
-from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
-from exdiff_cli.extract.resunet import ResUNetConfig
-from exdiff_cli.presets import find_preset
-from exdiff_cli.training.losses import EXTRACTION, RESTORATION
+from exdiff_cli.training.objective import EXTRACTION, RESTORATION
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
 
 DataOption = Annotated[Path, typer.Option(help="Folder with speech/train, speech/valid and noise.")]
 OutOption = Annotated[Path, typer.Option(help="Run folder: checkpoints, weights, log.")]
 TimeOption = Annotated[str, typer.Option(help="Training time in all sittings, as 90m, 2h or 5400s.")]
+EveryOption = Annotated[str, typer.Option(help="Training time between two validations.")]
 ResumeOption = Annotated[bool, typer.Option(help="Go on from the last checkpoint.")]
 ExponentOption = Annotated[float, typer.Option(min=0.1, max=1.0, help="Amplitude exponent of the loss.")]
 ChoiceOption = Annotated[
@@ -45,6 +43,7 @@ def train_extract(
         int | None, typer.Option(min=1, help="Dual-path blocks of small; --init may have fewer. [default: 2]")
     ] = None,
     max_time: TimeOption = "90m",
+    validate_every: EveryOption = "20m",
     resume: ResumeOption = False,
     init: InitOption = None,
     batch: BatchOption = 8,
@@ -56,10 +55,14 @@ def train_extract(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the separator."""
+    from exdiff_cli.extract.resunet import ResUNetConfig
+    from exdiff_cli.presets import find_preset
     from exdiff_cli.training.extract import ExtractTask
     from exdiff_cli.training.run import begin, objective, train_options
 
-    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    options = train_options(
+        out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
+    )
     size = find_preset(preset)
     network = size.separator
     if blocks is not None:
@@ -76,11 +79,14 @@ def train_diffuse(
     out: OutOption,
     extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors; it stays as it is.")],
     max_time: TimeOption = "90m",
+    validate_every: EveryOption = "20m",
     resume: ResumeOption = False,
     init: InitOption = None,
     batch: BatchOption = 8,
     learning_rate: RateOption = 1e-3,
-    noise_scale: Annotated[float, typer.Option(help="The bridge's noise, c.")] = SamplerConfig.noise_scale,
+    noise_scale: Annotated[
+        float | None, typer.Option(help="The bridge's noise, c. [default: the shipped bundle's]")
+    ] = None,
     process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
     estimate: Annotated[
         bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")
@@ -96,7 +102,9 @@ def train_diffuse(
     from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
     from exdiff_cli.training.run import begin, objective, train_options, trained_separator
 
-    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    options = train_options(
+        out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
+    )
     separator, size = trained_separator(extract)
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
@@ -111,6 +119,7 @@ def train_by_example(
     out: OutOption,
     extract: Annotated[Path, typer.Option(help="Trained separator to begin from, *.safetensors.")],
     max_time: TimeOption = "90m",
+    validate_every: EveryOption = "20m",
     resume: ResumeOption = False,
     init: InitOption = None,
     batch: BatchOption = 8,
@@ -123,7 +132,9 @@ def train_by_example(
     from exdiff_cli.training.by_example import ExampleTask
     from exdiff_cli.training.run import begin, train_options, trained_separator
 
-    options = train_options(out, max_time, resume, init, batch, learning_rate, seed, choose_device(device))
+    options = train_options(
+        out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
+    )
     begin(ExampleTask(trained_separator(extract)[0]), data, options, for_diffuse=False)
 
 

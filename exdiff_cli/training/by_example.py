@@ -14,8 +14,9 @@ from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNet
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.training.extract import VALIDATION_ROWS
-from exdiff_cli.training.losses import EXTRACTION, separation_loss, si_sdr
+from exdiff_cli.training.losses import separation_loss, si_sdr
 from exdiff_cli.training.mixing import Recipe, active_level, draw_noise, draw_speech, in_rooms, level_gain, mute_part
+from exdiff_cli.training.objective import EXTRACTION
 from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
 

@@ -18,8 +18,9 @@ from exdiff_cli.extract.resunet import deepen
 from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.presets import NetConfig, build_score_net, preset_name
 from exdiff_cli.training.extract import VALIDATION_ROWS, validation_measures
-from exdiff_cli.training.losses import RESTORATION, Objective, separation_loss
+from exdiff_cli.training.losses import separation_loss
 from exdiff_cli.training.mixing import Mixture
+from exdiff_cli.training.objective import RESTORATION, Objective
 from exdiff_cli.training.trainer import OnMixtures
 
 EARLIEST_TIME = 0.02
@@ -200,11 +201,12 @@ class DiffuseTask(OnMixtures):
         return torch.cat(outputs)
 
 
-def sampler_config(process: str, noise_scale: float, estimate: bool = True) -> SamplerConfig:
+def sampler_config(process: str, noise_scale: float | None, estimate: bool = True) -> SamplerConfig:
     """What to train for; :class:`UsageError` for a process that there is not.
 
     Without the ``estimate`` there is nothing to start from but the mixture.
     """
+    noise_scale = SamplerConfig.noise_scale if noise_scale is None else noise_scale
     if process == "bridge":
         return SamplerConfig(noise_scale=noise_scale, start=SamplerConfig.start if estimate else 1.0)
     if process == "ouve":

@@ -13,15 +13,9 @@ from exdiff_cli.extract.resunet import ResUNetConfig, deepen
 from exdiff_cli.extract.separator import Separator, SeparatorConfig
 from exdiff_cli.presets import preset_name
 from exdiff_cli.training.hearing import heard_measures
-from exdiff_cli.training.losses import (
-    EXTRACTION,
-    SILENCE_ENERGY,
-    Objective,
-    separation_loss,
-    si_sdr,
-    spectral_loss,
-)
+from exdiff_cli.training.losses import SILENCE_ENERGY, separation_loss, si_sdr, spectral_loss
 from exdiff_cli.training.mixing import Mixture
+from exdiff_cli.training.objective import EXTRACTION, Objective
 from exdiff_cli.training.trainer import OnMixtures
 
 NOISE_QUERY_SHARE = 8

@@ -13,7 +13,7 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import Preset, find_preset
 from exdiff_cli.stopping import parse_duration
 from exdiff_cli.training.hearing import heard_measures
-from exdiff_cli.training.losses import Objective
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 
@@ -21,6 +21,7 @@ from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 def train_options(
     out: Path,
     max_time: str,
+    validate_every: str,
     resume: bool,
     init: Path | None,
     batch: int,
@@ -32,6 +33,7 @@ def train_options(
     return TrainOptions(
         out=out,
         max_time=parse_duration(max_time, "--max-time"),
+        validate_every=parse_duration(validate_every, "--validate-every"),
         resume=resume,
         init=init,
         batch=batch,
