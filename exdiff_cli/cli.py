@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
 import typer
 
-from exdiff_cli import __version__
+from exdiff_cli import __version__, logs
 from exdiff_cli.commands.config import config, configure
 from exdiff_cli.commands.enhance import enhance
 from exdiff_cli.commands.evaluate import evaluate
 from exdiff_cli.commands.figures import bench, picture
 from exdiff_cli.commands.models import adapt, bundle_command
-from exdiff_cli.commands.options import say
+from exdiff_cli.commands.options import LogFormatOption, QuietOption, VerboseOption
 from exdiff_cli.commands.results import status, verify
 from exdiff_cli.commands.train import train
-from exdiff_cli.errors import ExdiffError, ExitCode
+from exdiff_cli.errors import ExdiffError, ExitCode, OutputClosedError
+
+log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""
@@ -39,21 +42,36 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Clean archives of call-centre and factory recordings; originals are never touched."""
 
 
 def main() -> None:
     """Run a command; an expected error is one line on stderr and its exit code."""
+    logs.set_up(logs.asked_format(sys.argv))
     try:
-        app(standalone_mode=True)
+        # Alone, typer draws a box around what it cannot parse.
+        sys.exit(app(standalone_mode=not logs.is_json()))
+    except OutputClosedError as error:
+        sys.exit(error.exit_code)
     except ExdiffError as error:
-        say(f"exdiff: {error}")
+        log.error("exdiff: %s", error)
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            say("exdiff: stopped; the same command goes on where it was")
+            log.warning("exdiff: stopped; the same command goes on where it was")
         raise
     except Exception as error:
-        say(f"exdiff: internal error: {type(error).__name__}: {error}; please report it")
+        if hasattr(error, "format_message"):  # typer's own, whose type is not public
+            log.error("exdiff: %s", error.format_message())
+            sys.exit(ExitCode.USAGE)
+        log.error(
+            "exdiff: internal error: %s: %s; please report it",
+            type(error).__name__,
+            error,
+            exc_info=logs.is_debugging(),
+        )
         sys.exit(ExitCode.INTERNAL)

@@ -98,11 +98,15 @@ class Broken:
 
 @dataclass(frozen=True)
 class Listener:
-    """Whom the run tells how it goes: seconds of audio enhanced, and each outcome as it is known."""
+    """Whom the run tells how it goes: seconds of audio enhanced, and each recording as it begins and ends.
+
+    Called from the threads of the run; what is raised here ends it.
+    """
 
     planned: Callable[[int, int], None] = lambda pending, total: None
     advanced: Callable[[float], None] = lambda seconds: None
     ended: Callable[[Outcome], None] = lambda outcome: None
+    began: Callable[[Job, Recording], None] = lambda job, recording: None
 
 
 @dataclass(frozen=True)
@@ -275,6 +279,7 @@ class _Run:
             raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
         self._open_streams.add(stream)
         self.pace.take(stream, recording.seconds)
+        self.listener.began(job, recording)
         return stream
 
     def _batches(self, items: Iterable[StreamPiece | Broken], size: int) -> Iterator[list[StreamPiece]]:

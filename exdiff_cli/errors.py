@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from pathlib import Path
+from signal import SIGINT, SIGPIPE, Signals
 
 
 class ExitCode(IntEnum):
@@ -25,7 +26,7 @@ class ExitCode(IntEnum):
 class ExdiffError(Exception):
     """An expected failure: its message is one line for the operator and never a traceback."""
 
-    exit_code: ExitCode = ExitCode.INTERNAL
+    exit_code: int = ExitCode.INTERNAL
 
 
 class UsageError(ExdiffError):
@@ -52,6 +53,22 @@ class LockedError(ExdiffError):
     """Another run holds the output folder."""
 
     exit_code = ExitCode.LOCKED
+
+
+class StoppedError(ExdiffError):
+    """A signal ended the work, and there is nothing to go on with."""
+
+    exit_code = 128 + SIGINT
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"{Signals(number).name}: stopped")
+        self.exit_code = 128 + number
+
+
+class OutputClosedError(ExdiffError):
+    """Whoever read our stdout has had enough; as if SIGPIPE had ended us, and as quietly."""
+
+    exit_code = 128 + SIGPIPE
 
 
 class RecordingError(ExdiffError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.table import Table
 from rich.text import Text
 
@@ -37,14 +35,15 @@ def _cells(outcome: Outcome) -> list[str | Text]:
     return [
         Text(printable(str(outcome.job.relative))),  # brackets in a file name are no markup
         f"{report.input.duration_s:.1f} s",
-        f"{_opinion(before)} → {_opinion(after)}",
+        f"{opinion(before)} → {opinion(after)}",
         f"{_number(before.loudness_lufs)} → {_number(after.loudness_lufs)}",
         f"{before.noise_floor_dbfs:.0f} → {after.noise_floor_dbfs:.0f} dB",
         f"{speed:.1f}",
     ]
 
 
-def _opinion(measures: Measures) -> str:
+def opinion(measures: Measures) -> str:
+    """DNSMOS overall, or a dash."""
     return f"{measures.dnsmos.ovrl:.2f}" if measures.dnsmos else "-"
 
 
@@ -63,32 +62,29 @@ def _totals(result: RunResult) -> str:
     return f"{', '.join(parts)}; {audio:.0f} s of audio in {result.seconds:.0f} s; written to {result.output}"
 
 
-def run_json(result: RunResult) -> str:
-    """The run as one JSON object; its recordings carry their whole reports."""
-    recordings = [
-        {
-            "source": str(outcome.job.source),
-            "state": "failed" if outcome.error else "skipped" if outcome.skipped else "done",
-            "output": str(outcome.output) if outcome.output else None,
-            "error": outcome.error,
-            "report": outcome.report.model_dump(mode="json") if outcome.report else None,
-        }
-        for outcome in result.outcomes
-    ]
-    totals = {
+def recording_json(outcome: Outcome) -> dict[str, object]:
+    """What became of one recording; its ``report`` holds scores, seconds by stage and hashes where it was done now."""
+    return {
+        "message_type": "recording",
+        "recording": str(outcome.job.relative),
+        "source": str(outcome.job.source),
+        "state": "failed" if outcome.error else "skipped" if outcome.skipped else "done",
+        "output": str(outcome.output) if outcome.output else None,
+        "error": outcome.error,
+        "report": outcome.report.model_dump(mode="json") if outcome.report else None,
+    }
+
+
+def summary_json(result: RunResult) -> dict[str, object]:
+    """The run in figures, once all its recordings are told."""
+    return {
+        "message_type": "summary",
+        "output": str(result.output),
+        "exit_code": int(result.exit_code),
+        "seconds": round(result.seconds, 3),
         "done": len(result.done),
         "skipped": len(result.skipped),
         "failed": len(result.failed),
         "left": result.left,
+        "problems": result.problems,
     }
-    return json.dumps(
-        {
-            "output": str(result.output),
-            "exit_code": int(result.exit_code),
-            "seconds": round(result.seconds, 3),
-            **totals,
-            "problems": result.problems,
-            "recordings": recordings,
-        },
-        indent=2,
-    )

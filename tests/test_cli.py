@@ -54,6 +54,19 @@ class Called:
         (line,) = self.err.splitlines()
         return line
 
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What ``--json`` printed."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def recordings(self) -> list[dict[str, Any]]:
+        """The lines before the closing summary."""
+        *recordings, summary = self.lines
+        assert {line["message_type"] for line in recordings} <= {"recording"}
+        assert summary["message_type"] == "summary"
+        return recordings
+
 
 Exdiff = Callable[..., Called]
 
@@ -115,11 +128,11 @@ def test_enhance_as_json(exdiff: Exdiff, calls: Path, options: tuple[object, ...
     (calls / "bad.wav").touch()
     called = exdiff("enhance", calls, "-o", tmp_path / "out", *options, "--json", "--steps", 1, "--seed", 7)
     assert called.code == 3
-    run = json.loads(called.out)
+    run = called.lines[-1]
     assert (run["done"], run["failed"], run["skipped"], run["exit_code"]) == (2, 1, 0, 3)
-    states = {Path(recording["source"]).name: recording["state"] for recording in run["recordings"]}
+    states = {recording["recording"]: recording["state"] for recording in called.recordings}
     assert states == {"0.wav": "done", "1.wav": "done", "bad.wav": "failed"}
-    reports = [recording["report"] for recording in run["recordings"] if recording["report"]]
+    reports = [recording["report"] for recording in called.recordings if recording["report"]]
     assert [(report["seed"], report["settings"]["sampler"]["steps"]) for report in reports] == [(7, 1)] * 2
     assert called.complaint == f"failed: {calls / 'bad.wav'}: is empty (zero bytes); record or copy it again"
 
@@ -364,8 +377,8 @@ def test_what_to_enhance_may_come_as_a_list_and_be_narrowed_down(
     only = ("--include", "*.wav", "--newer-than", "1d")
     called = exdiff("enhance", "--files-from", "-", "-0", "-o", out, *options, *only, "--json")
     assert called.code == 0
-    done = [Path(each["output"]) for each in json.loads(called.out)["recordings"]]
-    assert done == sorted(out / path.relative_to("/") for path in calls.rglob("*.wav"))
+    done = [Path(each["output"]) for each in called.recordings]
+    assert sorted(done) == sorted(out / path.relative_to("/") for path in calls.rglob("*.wav"))
     assert all(path.exists() for path in done)
 
 
@@ -403,10 +416,7 @@ def test_a_newline_in_a_name_stays_on_its_line(exdiff: Exdiff, options: tuple[ob
     assert "\x1b" not in called.out
     assert (tmp_path / "out" / name).exists()
     again = exdiff("enhance", tmp_path / "in", "-o", tmp_path / "out", *options, "--json")
-    assert {Path(recording["source"]).name for recording in json.loads(again.out)["recordings"]} == {
-        name,
-        f"bad {name}",
-    }
+    assert {Path(recording["source"]).name for recording in again.recordings} == {name, f"bad {name}"}
 
 
 # --- the other commands -------------------------------------------------------------------------------------
@@ -430,8 +440,8 @@ def test_evaluate_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, 
     given = ("evaluate", tmp_path / "noisy", tmp_path / "clean", *options, "--steps", "1,2")
     called = exdiff(*given, "--json")
     assert (called.code, called.err) == (0, "")
-    found = json.loads(called.out)
-    assert found["pairs"] == 1
+    (found,) = called.lines
+    assert (found["message_type"], found["pairs"]) == ("evaluation", 1)
     assert [(row["system"], row["steps"]) for row in found["systems"]][-2:] == [
         ("diffuse, latents dropped", 2),
         ("ex-diff", 2),
@@ -495,7 +505,7 @@ def test_picture_names_what_it_made(exdiff: Exdiff, tmp_path: Path) -> None:
 def test_bench_as_json_and_as_a_table(exdiff: Exdiff, options: tuple[object, ...]) -> None:
     called = exdiff("bench", *options, "--seconds", 1, "--steps", 1, "--json")
     assert (called.code, called.err) == (0, "")
-    assert json.loads(called.out)["steps"] == 1
+    assert [(line["message_type"], line["steps"]) for line in called.lines] == [("bench", 1)]
     table = exdiff("bench", *options, "--seconds", 1)
     assert (table.code, table.err) == (0, "")
     assert "real time factor" in table.out
@@ -544,7 +554,7 @@ def test_a_process_leaves_stderr_empty_and_stdout_clean(
 ) -> None:
     called = process(MAIN, "enhance", calls / "0.wav", "-o", tmp_path / "out", *options, "--json")
     assert (called.code, called.err) == (0, "")
-    (recording,) = json.loads(called.out)["recordings"]
+    (recording,) = called.recordings
     report = QualityReport.model_validate(recording["report"])
     assert report.before.dnsmos is not None
     assert report.after.dnsmos is not None
@@ -624,8 +634,7 @@ def test_every_kind_of_bad_file_in_one_folder(bundle_folder: Path) -> None:
         warm_up = store(root / "warm.wav", 1.0)
         called = process(AS_NOBODY, warm_up, root / "in", "--bundle", bundle, "--steps", 0, cwd=root)
         assert called.code == 3
-        run = json.loads(called.out)
-        states = {Path(recording["source"]).name: recording["state"] for recording in run["recordings"]}
+        states = {recording["recording"]: recording["state"] for recording in called.recordings}
         assert states == dict.fromkeys((path.name for path in good), "done") | dict.fromkeys(bad, "failed")
         lines = called.err.splitlines()
         assert all(line.startswith(f"failed: {root / 'in'}/") for line in lines)

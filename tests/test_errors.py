@@ -14,7 +14,9 @@ from exdiff_cli.errors import (
     ExitCode,
     LockedError,
     NoInputError,
+    OutputClosedError,
     RecordingError,
+    StoppedError,
     UsageError,
 )
 
@@ -36,6 +38,8 @@ CODES = {
     RecordingError: 3,
     NoInputError: 4,
     LockedError: 75,
+    StoppedError: 128 + 2,
+    OutputClosedError: 128 + 13,
 }
 
 

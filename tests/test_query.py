@@ -99,7 +99,7 @@ def test_enhance_by_example(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*arguments, "--json"])
         assert result.exit_code == 0, result.output
         settings = json.loads((tmp_path / "out" / "0.wav.quality.json").read_text())["settings"]
-        return {"done": json.loads(result.stdout)["done"], "query": settings["query"]}
+        return {"done": json.loads(result.stdout.splitlines()[-1])["done"], "query": settings["query"]}
 
     first, second = run(), run()
     assert soundfile.info(tmp_path / "out" / "0.wav").frames == round(1.5 * RATE)

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from exdiff_cli.discover import Job
 from exdiff_cli.engine import Outcome, RunResult
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
-from exdiff_cli.summary import TABLE_ROWS, run_json, run_table
+from exdiff_cli.summary import TABLE_ROWS, recording_json, run_table, summary_json
 from exdiff_cli.text import printable
 
 
@@ -131,9 +131,10 @@ def test_long_runs_are_summed_up() -> None:
 
 def test_json_holds_everything() -> None:
     outcomes = [done("a.wav"), failed("b\n.wav"), skipped(os.fsdecode(b"\xe4.wav"))]
-    result = json.loads(run_json(RunResult(Path("out"), outcomes, ["in/closed: folder cannot be read"], 1.23456)))
-    recordings = result.pop("recordings")
-    assert result == {
+    run = RunResult(Path("out"), outcomes, ["in/closed: folder cannot be read"], 1.23456)
+    recordings = [json.loads(json.dumps(recording_json(outcome))) for outcome in outcomes]
+    assert json.loads(json.dumps(summary_json(run))) == {
+        "message_type": "summary",
         "output": "out",
         "exit_code": 3,
         "seconds": 1.235,
@@ -143,6 +144,8 @@ def test_json_holds_everything() -> None:
         "left": 0,
         "problems": ["in/closed: folder cannot be read"],
     }
+    assert {recording["message_type"] for recording in recordings} == {"recording"}
+    assert [recording["recording"] for recording in recordings] == [str(each.job.relative) for each in outcomes]
     assert [recording["state"] for recording in recordings] == ["done", "failed", "skipped"]
     assert [recording["source"] for recording in recordings] == [str(outcome.job.source) for outcome in outcomes]
     assert recordings[0]["output"] == "out/a.wav"

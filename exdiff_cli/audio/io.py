@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -437,6 +438,12 @@ def publish_text(path: Path, text: str) -> None:
     with _atomic(path) as temporary, _writing(path):
         # File names may hold bytes that are not UTF-8; a report must not fail on them.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def publish_file(path: Path, source: Path) -> None:
+    """Copy the bytes of ``source`` to ``path``, whole or not at all. Creates the folder. Raises RecordingError."""
+    with _atomic(path) as temporary, _writing(path):
+        shutil.copyfile(source, temporary)
 
 
 def file_sha256(path: Path) -> str:

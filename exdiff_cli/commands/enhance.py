@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shlex
 import sys
 import time
@@ -14,29 +14,36 @@ import typer
 from rich.console import Console
 from tqdm import tqdm
 
+from exdiff_cli import logs
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
+    JsonLinesOption,
+    LogFormatOption,
     PresetOption,
     QueryOption,
+    QuietOption,
     StepsOption,
     StrengthOption,
     ThreadsOption,
+    VerboseOption,
     choose_device,
     make_settings,
     preset_steps,
-    say,
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import NoInputError, UsageError
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
+from exdiff_cli.stdout import print_json
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 
 if TYPE_CHECKING:
     from exdiff_cli.bundle import Bundle
-    from exdiff_cli.engine import Outcome
+    from exdiff_cli.engine import RunResult
+
+log = logging.getLogger(__name__)
 
 
 def make_stop(deadline: str | None, max_duration: str | None, grace: str) -> Stop:
@@ -84,11 +91,14 @@ def open_list(name: str, null: bool) -> list[Path]:
 
 def enhance(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Recordings, or folders of them.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Recordings, or folders of them; - for one from stdin to stdout.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Where to write. [default: INPUT-enhanced beside the input]"),
+        typer.Option(
+            "-o", "--output", help="Where to write; with - a file. [default: INPUT-enhanced beside the input]"
+        ),
     ] = None,
     files_from: Annotated[
         str | None, typer.Option(help="A file with a path a line, or - for stdin, in place of paths; needs -o.")
@@ -122,15 +132,27 @@ def enhance(
     grace: Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")] = "30s",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print failures only.")] = False,
+    as_json: JsonLinesOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
     from exdiff_cli.bundle import load_bundle
-    from exdiff_cli.engine import Listener, RunOptions, enhance_found
+    from exdiff_cli.engine import RunOptions, enhance_found
+    from exdiff_cli.follow import following
+    from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
     from exdiff_cli.query import ask
-    from exdiff_cli.summary import run_json, run_table
 
+    is_stream = DASH in (paths or [])
+    if is_stream:
+        for_folders = {
+            "--files-from": files_from,
+            "--dry-run": dry_run,
+            "--retry-failed": retry_failed,
+            "--shard": shard,
+        }
+        check_pipe(paths or [], output, as_json, for_folders)
     stop = make_stop(deadline, max_duration, grace)
     part = parse_shard(shard) if shard else None
     age = parse_newer_than(newer_than, time.time()) if newer_than else None
@@ -142,38 +164,41 @@ def enhance(
         part=part.name if part else "",
         lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
     )
-    found, target = find_recordings(paths or [], files_from, null, output, selection)
+    if is_stream:
+        found, target = Discovery(()), output or DASH
+    else:
+        found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
     resources = Resources(choose_device(device), batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)
-    with tqdm(unit="s", unit_scale=True, desc="enhancing", disable=True if quiet else None, leave=False) as bar:
+    with following(as_json) as listener:
+        if is_stream:
+            result = enhance_stream(target, loaded, settings, resources, listener, run_options)
+        else:
+            with on_signals(stop, log.warning):
+                result = enhance_found(found, target, loaded, settings, resources, listener, run_options)
+    show_result(result, as_json)
+    raise typer.Exit(result.exit_code)
 
-        def planned(pending: int, total: int) -> None:
-            bar.set_postfix_str(f"{pending} of {total} recordings to do")
 
-        def ended(outcome: Outcome) -> None:
-            if outcome.error:
-                say(f"failed: {outcome.error}")
+def show_result(result: RunResult, as_json: bool) -> None:
+    """Print what came of a run, once its recordings are told; nothing beside audio that went to stdout."""
+    from exdiff_cli.pipe import DASH
+    from exdiff_cli.summary import run_table, summary_json
 
-        def advanced(seconds: float) -> None:
-            bar.update(seconds)
-
-        listener = Listener(planned, advanced, ended)
-        with on_signals(stop, say):
-            result = enhance_found(found, target, loaded, settings, resources, listener, run_options)
     for problem in result.problems:
-        say(f"failed: {problem}")
+        log.error("failed: %s", problem)
     if result.left:
         signal_name = result.stopped_by.name if result.stopped_by else ""
         why = signal_name or ("too many failed" if result.gave_up else "no time")
-        say(f"{why}: {result.left} left to do; go on with: {shlex.join(['exdiff', *sys.argv[1:]])}")
+        command = shlex.join(["exdiff", *sys.argv[1:]])
+        log.warning("%s: %d left to do; go on with: %s", why, result.left, command)
     if as_json:
-        typer.echo(run_json(result))
-    elif not quiet:
+        print_json(summary_json(result))
+    elif result.output != DASH and not logs.is_quiet():
         Console().print(run_table(result))
-    raise typer.Exit(result.exit_code)
 
 
 def show_estimate(
@@ -190,12 +215,12 @@ def show_estimate(
     from exdiff_cli.dry_run import done_in, estimate, estimate_table, measure_load
 
     with (
-        tqdm(total=len(found.jobs), desc="looking", unit="file", disable=None, leave=False) as bar,
+        tqdm(total=len(found.jobs), desc="looking", unit="file", disable=logs.no_bar(), leave=False) as bar,
         done_in(target, part, settings, bundle) as is_done,
     ):
         load = measure_load(found.jobs, is_done, bar.update)
     result = estimate(load, target, bundle, settings, resources, price_per_hour)
     if as_json:
-        typer.echo(json.dumps(result.as_json()))
+        print_json(result.as_json())
     else:
         Console().print(estimate_table(result))

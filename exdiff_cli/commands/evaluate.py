@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,9 @@ from exdiff_cli.commands.options import (
     make_settings,
 )
 from exdiff_cli.errors import UsageError
+from exdiff_cli.logs import no_bar
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH
+from exdiff_cli.stdout import print_json
 
 if TYPE_CHECKING:
     from exdiff_cli.scores import Scores
@@ -62,7 +63,7 @@ def evaluate(
     if len({loaded.name, *(other.name for other in others)}) <= len(others):
         raise UsageError("--against: two bundles are named alike; give their folders different names")
     comparison = Comparison(counts, choose_groups(measures), latents, others)
-    with tqdm(total=len(pairs), desc="evaluating", unit="pair", disable=None, leave=False) as bar:
+    with tqdm(total=len(pairs), desc="evaluating", unit="pair", disable=no_bar(), leave=False) as bar:
         scores = run_evaluation(pairs, loaded, settings, comparison, torch.device(choose_device(device)), bar.update)
     show_scores(scores, as_json, csv, plot)
 
@@ -78,8 +79,7 @@ def show_scores(scores: Scores, as_json: bool, csv: Path | None, plot: Path | No
 
         draw_scores(scores, plot)
     if as_json:
-        typer.echo(json.dumps(scores_json(scores), indent=2))
-        return
+        return print_json(scores_json(scores))
     for table in score_tables(scores):
         Console().print(table)
 

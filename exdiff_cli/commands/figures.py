@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from exdiff_cli.commands.options import (
     preset_steps,
 )
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources
+from exdiff_cli.stdout import print_json
 
 
 def picture(
@@ -52,6 +52,6 @@ def bench(
     settings = make_settings(loaded, preset_steps(preset, steps), 0, True)
     figures = run_bench(loaded, settings, Resources(choose_device(device), batch), seconds)
     if as_json:
-        typer.echo(json.dumps(figures, indent=2))
+        print_json({"message_type": "bench", **figures})
     else:
         Console().print(bench_table(figures))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from tqdm import tqdm
 
+from exdiff_cli import logs
 from exdiff_cli.errors import UsageError
+from exdiff_cli.logs import NOTICE, LogFormat
 from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
-from exdiff_cli.text import printable
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from exdiff_cli.bundle import Bundle
@@ -36,6 +38,34 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
+
+
+def be_quiet(quiet: bool) -> bool:
+    """Applied as the option is read, as are the next two, so that it holds for whatever is told after."""
+    logs.adjust(quiet=quiet)
+    return quiet
+
+
+def be_verbose(verbose: int) -> int:
+    logs.adjust(verbose=verbose)
+    return verbose
+
+
+def write_logs(log_format: LogFormat | None) -> LogFormat | None:
+    logs.adjust(log_format=log_format)
+    return log_format
+
+
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", callback=be_quiet, help="Print failures only.")]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "-v", "--verbose", count=True, callback=be_verbose, help="Tell of each recording, and how far; -vv for more."
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. [default: text]")
+]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
 
@@ -52,8 +82,8 @@ ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="C
 
 
 def say(message: str) -> None:
-    """One line to stderr, beside any progress bar."""
-    tqdm.write(printable(message), file=sys.stderr)
+    """One line to stderr, unless only failures are wanted."""
+    log.log(NOTICE, message)
 
 
 def choose_device(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,8 @@ from tqdm import tqdm
 
 from exdiff_cli.commands.options import JsonLinesOption
 from exdiff_cli.errors import ExitCode
+from exdiff_cli.logs import no_bar
+from exdiff_cli.stdout import print_json
 from exdiff_cli.text import printable
 
 OutputArgument = Annotated[Path, typer.Argument(help="An output folder of exdiff.")]
@@ -23,7 +24,7 @@ def status(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
 
     found = read_status(output)
     if as_json:
-        typer.echo(json.dumps(found.as_json()))
+        print_json(found.as_json())
     else:
         Console().print(status_table(found))
 
@@ -34,10 +35,15 @@ def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
     from exdiff_cli.status import verify as check
 
     total, count = read_status(output).counts["done"], 0
-    with tqdm(total=total, desc="verifying", unit="file", disable=None, leave=False) as bar:
+    with tqdm(total=total, desc="verifying", unit="file", disable=no_bar(), leave=False) as bar:
         for finding in check(output, bar.update):
             count += 1
-            typer.echo(json.dumps(finding.as_json()) if as_json else printable(f"{finding.output}: {finding.problem}"))
-    summary = {"message_type": "summary", "checked": total, "findings": count}
-    typer.echo(json.dumps(summary) if as_json else f"{total} results checked, {count} not as they were made")
+            if as_json:
+                print_json(finding.as_json())
+            else:
+                typer.echo(printable(f"{finding.output}: {finding.problem}"))
+    if as_json:
+        print_json({"message_type": "summary", "checked": total, "findings": count})
+    else:
+        typer.echo(f"{total} results checked, {count} not as they were made")
     raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)

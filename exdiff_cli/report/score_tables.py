@@ -94,6 +94,7 @@ def _by_tag(scores: Scores, tag: str, measures: Sequence[str]) -> Table:
 def scores_json(scores: Scores) -> dict[str, object]:
     """All figures as plain values: a system's means under their names, beside them intervals, gains and rows."""
     return {
+        "message_type": "evaluation",
         "pairs": scores.pairs,
         "systems": [_system_json(scores, system) for system in scores.systems],
         "by": {

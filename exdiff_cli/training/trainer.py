@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from exdiff_cli.errors import DataError
+from exdiff_cli.logs import no_bar
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.validation import validation_batch
@@ -259,7 +260,9 @@ class Trainer:
         previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         measures: dict[str, float] = {}
         try:
-            with tqdm(total=round(self.options.max_time), unit="s", disable=None, initial=round(self.elapsed)) as bar:
+            with tqdm(
+                total=round(self.options.max_time), unit="s", disable=no_bar(), initial=round(self.elapsed)
+            ) as bar:
                 measures = self._loop(bar)
         finally:
             for number, handler in previous.items():

@@ -1,0 +1,55 @@
+"""Results on stdout: whole JSON lines, told at once, or audio; and what it means that nobody reads on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+from exdiff_cli.errors import OutputClosedError, RecordingError
+
+CHUNK_BYTES = 1 << 20
+
+_lock = Lock()
+
+
+def print_json(message: Mapping[str, object]) -> None:
+    """One object on a line of its own, from whatever thread; raises as :func:`copy_to_stdout` does."""
+    line = json.dumps(message)
+    with _lock, _writing():
+        if sys.stdout is not None:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+def copy_to_stdout(path: Path) -> None:
+    """The bytes of a file, in constant memory.
+
+    Raises :class:`OutputClosedError` where the reader went away, RecordingError where they cannot be written.
+    """
+    # Not sys.stdout.buffer: with PYTHONUNBUFFERED that may write a part only.
+    with path.open("rb") as file, _writing(), open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+        shutil.copyfileobj(file, stdout, CHUNK_BYTES)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _forget_the_rest()
+        raise OutputClosedError from None
+    except OSError as error:
+        _forget_the_rest()
+        raise RecordingError(Path("stdout"), f"cannot be written ({error.strerror})", "check the disk") from error
+
+
+def _forget_the_rest() -> None:
+    """Python would fail once more as it ends, on what is left in its buffer."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
