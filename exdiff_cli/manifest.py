@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from exdiff_cli.audio.io import file_sha256, publish_text
 from exdiff_cli.discover import Job
-from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
+from exdiff_cli.errors import RecordingError, StateError, UsageError
 from exdiff_cli.lock import state_folder
 
 log = logging.getLogger(__name__)
@@ -328,7 +328,7 @@ class Manifest:
         try:
             yield
         except sqlite3.Error as error:
-            raise ExdiffError(
+            raise StateError(
                 f"{self.path}: cannot be read or written ({error}); check the disk, then resume"
             ) from error
 

@@ -14,7 +14,9 @@ from exdiff_cli.errors import (
     ExitCode,
     LockedError,
     NoInputError,
+    OutputError,
     RecordingError,
+    StateError,
     UsageError,
 )
 
@@ -34,6 +36,8 @@ CODES = {
     BundleError: 2,
     DataError: 2,
     RecordingError: 3,
+    OutputError: 3,
+    StateError: 3,
     NoInputError: 4,
     LockedError: 75,
 }

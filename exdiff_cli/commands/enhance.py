@@ -30,7 +30,7 @@ from exdiff_cli.commands.options import (
     say,
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
-from exdiff_cli.engine import Listener, Outcome, RunOptions, enhance_found
+from exdiff_cli.engine import REFUSALS, Listener, Outcome, RunOptions, enhance_found
 from exdiff_cli.errors import NoInputError, UsageError
 from exdiff_cli.query import ask
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
@@ -162,7 +162,8 @@ def enhance(
         say(f"failed: {problem}")
     if result.left:
         signal_name = result.stopped_by.name if result.stopped_by else ""
-        why = signal_name or ("too many failed" if result.gave_up else "no time")
+        disk = f"{target}: its disk refused {REFUSALS} results in a row, make room or mend it" if result.refused else ""
+        why = signal_name or disk or ("too many failed" if result.gave_up else "no time")
         say(f"{why}: {result.left} left to do; go on with: {shlex.join(['exdiff', *sys.argv[1:]])}")
     if as_json:
         typer.echo(run_json(result))
