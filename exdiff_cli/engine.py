@@ -24,6 +24,7 @@ from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, OutputError, RecordingError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, fingerprint
+from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
@@ -159,6 +160,8 @@ def enhance_found(
         run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), options)
         run.result.problems = [str(problem) for problem in found.problems]
         with run.problem_noted():
+            if manifest.is_empty():
+                rebuild(manifest, output, {job.relative for job in found.jobs} if part else None)
             remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
         pending = run.plan(found.jobs)
         run.enhance(pending)
