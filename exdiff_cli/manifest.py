@@ -429,7 +429,7 @@ def _migrate(database: sqlite3.Connection, version: int) -> None:
         for statement in chain.from_iterable(_STEPS[version:]):
             database.execute(statement)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # no such table, no such column
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # no such table, no such column
             raise _DamagedError(str(error)) from None
         raise
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -19,7 +19,12 @@ import soundfile
 from exdiff_cli.audio import io as audio_io
 
 CALLS = ("open", "write", "fsync", "rename", "commit")
-ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
+SQLITE_CODES = {
+    errno.EIO: sqlite3.SQLITE_IOERR,
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EACCES: sqlite3.SQLITE_READONLY,
+}
+ERRORS = tuple(SQLITE_CODES)
 
 
 @dataclass
@@ -90,7 +95,9 @@ class Fault:
         class Faulty(sqlite3.Connection):
             def execute(self, *given: Any) -> sqlite3.Cursor:
                 if fault.is_due("commit"):
-                    raise sqlite3.OperationalError(os.strerror(fault.number))
+                    error = sqlite3.OperationalError(os.strerror(fault.number))
+                    error.sqlite_errorcode = SQLITE_CODES[fault.number]
+                    raise error
                 return super().execute(*given)
 
         return Faulty
