@@ -123,7 +123,7 @@ def test_a_signal_is_its_number_and_128(bundle_folder: Path, tmp_path: Path) -> 
 def test_of_fifty_simultaneous_starts_one_wins(bundle_folder: Path, tmp_path: Path) -> None:
     """The winner has an hour to do, so that it is at it until the last of the others has come."""
     store(tmp_path / "in" / "long.wav", 3600.0)
-    options = ("-o", tmp_path / "out", "--bundle", bundle_folder, "--grace", "0.01s")
+    options = ("-o", tmp_path / "out", "--bundle", bundle_folder, "--steps", 50, "--grace", "0.01s")
     running = [start("enhance", tmp_path / "in", *options) for _ in range(STARTS)]
     codes = []
     while len(running) > 1:
