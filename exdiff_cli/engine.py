@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
@@ -21,9 +21,10 @@ from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.discover import Discovery, Job, discover
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import ExdiffError, ExitCode, RecordingError
+from exdiff_cli.errors import ExdiffError, ExitCode, OutputError, RecordingError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, fingerprint
+from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
@@ -32,6 +33,9 @@ from exdiff_cli.stream import RecordingStream, StreamPiece
 
 PUBLISH_BACKLOG = 16
 """Recordings that may wait to be published and scored; beyond, the models wait for them."""
+
+REFUSALS = 3
+"""So many results in a row that the disk refused end the run: it would refuse all others too."""
 
 OTHERS_SECONDS = 3600.0
 """A temporary file that is still being written was touched within this time."""
@@ -55,7 +59,7 @@ class RunResult:
     """All outcomes of a run, and the exit code that they amount to.
 
     ``left`` recordings were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or
-    the deadline.
+    the deadline. ``refused`` where they failed because the disk took nothing any more.
     """
 
     output: Path
@@ -65,6 +69,7 @@ class RunResult:
     left: int = 0
     stopped_by: Signals | None = None
     gave_up: bool = False
+    refused: bool = False
 
     @property
     def done(self) -> list[Outcome]:
@@ -156,14 +161,18 @@ def enhance_found(
     began, options = perf_counter(), options or RunOptions()
     part, stop = options.part, options.stop
     with locked(output, part, options.lock_wait, lambda: stop.draining), Manifest.open(output, part) as manifest:
-        remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
         run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), options)
         run.result.problems = [str(problem) for problem in found.problems]
+        with run.problem_noted():
+            if manifest.is_empty():
+                rebuild(manifest, output, {job.relative for job in found.jobs} if part else None)
+            remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
         pending = run.plan(found.jobs)
         run.enhance(pending)
         run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
-        run.result.stopped_by, run.result.gave_up = stop.signal, run.gave_up
-        manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
+        run.result.stopped_by, run.result.gave_up, run.result.refused = stop.signal, run.gave_up, run.refused
+        with run.problem_noted():
+            manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
     run.result.seconds = perf_counter() - began
     return run.result
 
@@ -172,11 +181,30 @@ def remove_leftovers(output: Path, untouched_for: float = 0.0) -> None:
     """Delete the temporary files that a killed run left; only the holder of the lock may.
 
     Where runs over other parts may be writing, only what has not been touched for so many seconds is left over.
+    Raises RecordingError where one cannot be removed.
     """
-    for leftover in output.rglob(TEMPORARY_GLOB):
-        with suppress(FileNotFoundError):
-            if not untouched_for or time.time() - leftover.stat().st_mtime > untouched_for:
-                leftover.unlink()
+    try:
+        for leftover in output.rglob(TEMPORARY_GLOB):
+            with suppress(FileNotFoundError):
+                if not untouched_for or time.time() - leftover.stat().st_mtime > untouched_for:
+                    leftover.unlink()
+    except OSError as error:
+        problem = f"what a killed run left cannot be removed ({error.strerror})"
+        raise RecordingError(
+            Path(error.filename or output), problem, "check the disk, or remove it yourself"
+        ) from error
+
+
+@contextmanager
+def _vouched_for(target: Path) -> Iterator[None]:
+    """Take a result with its report away again where what has to follow its name fails: no row would stand for it."""
+    try:
+        yield
+    except BaseException:
+        for path in (target, sidecar_path(target)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
 
 
 class _Run:
@@ -198,6 +226,7 @@ class _Run:
         self.key = settings.cache_key()
         self.enhancer = Enhancer(bundle, settings, torch.device(resources.device))
         self.result = RunResult(output)
+        self._refusals = 0
         self._claimed: set[Path] = set()
         self._open_streams: set[RecordingStream] = set()
 
@@ -219,9 +248,22 @@ class _Run:
 
     @property
     def gave_up(self) -> bool:
-        """Whether as many recordings failed as may."""
+        """Whether as many recordings failed as may, or the disk takes nothing any more."""
         limit = self.options.max_failures
-        return limit is not None and len(self.result.failed) >= limit
+        return self.refused or (limit is not None and len(self.result.failed) >= limit)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the disk refused so many results in a row that it will refuse all others too."""
+        return self._refusals >= REFUSALS
+
+    @contextmanager
+    def problem_noted(self) -> Iterator[None]:
+        """Go on without what is beside the recordings, but say that it failed."""
+        try:
+            yield
+        except RecordingError as error:
+            self.result.problems.append(str(error))
 
     def enhance(self, jobs: Sequence[Job]) -> None:
         """Decode ahead in one thread, run the models here, publish behind in another."""
@@ -320,22 +362,28 @@ class _Run:
         self.listener.advanced(seconds)
 
     def _publish(self, stream: RecordingStream) -> None:
-        """Audio, then report, then commit: whatever is committed is there, whole."""
+        """Audio, then report, then commit: whatever is committed is there, whole.
+
+        Where one of them fails, so do those before it. What most often does, scoring, comes before them all.
+        """
         job, target = stream.job, stream.writer.target
         try:
-            stream.publish()
+            stream.complete()
             report = build_report(stream, self.settings, self.bundle)
-            publish_text(sidecar_path(target), to_json(report))
-            self.manifest.finish(
-                job.relative,
-                output=target.relative_to(self.output),
-                output_size=report.output.bytes,
-                output_sha256=report.output.sha256,
-                timings=report.seconds,
-            )
+            stream.publish()
+            with _vouched_for(target):
+                publish_text(sidecar_path(target), to_json(report))
+                self.manifest.finish(
+                    job.relative,
+                    output=target.relative_to(self.output),
+                    output_size=report.output.bytes,
+                    output_sha256=report.output.sha256,
+                    timings=report.seconds,
+                )
         except Exception as error:
             self._fail(job, error, stream)
         else:
+            self._refusals = 0
             self._let_go(stream)
             self._end(Outcome(job, target, report))
 
@@ -347,6 +395,7 @@ class _Run:
             self._drop(stream)
         if isinstance(error, ExdiffError) and not isinstance(error, RecordingError):
             raise error
+        self._refusals += isinstance(error, OutputError) and error.disk
         message = _explain(job, error)
         self.manifest.fail(job.relative, job.source, message)
         self._end(Outcome(job, error=message))

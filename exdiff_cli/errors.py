@@ -71,6 +71,12 @@ class OutputClosedError(ExdiffError):
     exit_code = 128 + SIGPIPE
 
 
+class StateError(ExdiffError):
+    """The manifest can no longer be read or written, so the run ends; what was committed stays done."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
 class RecordingError(ExdiffError):
     """One recording cannot be read or written; the batch goes on without it."""
 
@@ -81,3 +87,11 @@ class RecordingError(ExdiffError):
         self.path = path
         self.problem = problem
         self.remedy = remedy
+
+
+class OutputError(RecordingError):
+    """One result cannot be written; ``disk`` where its disk is full or fails, which will refuse the next one too."""
+
+    def __init__(self, path: Path, problem: str, remedy: str, *, disk: bool = False) -> None:
+        super().__init__(path, problem, remedy)
+        self.disk = disk

@@ -39,13 +39,14 @@ def locked(
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 file = files.enter_context((folder / "lock").open("a"))
+                while not _taken(file.fileno(), kind):
+                    if time.monotonic() >= until or give_up():
+                        problem = f"{output}: another run is writing there; wait for it, or name another folder"
+                        raise LockedError(problem)
+                    time.sleep(POLL_SECONDS)
             except OSError as error:
                 problem = f"{output}: cannot be written ({error.strerror}); name another folder with -o"
                 raise UsageError(problem) from error
-            while not _taken(file.fileno(), kind):
-                if time.monotonic() >= until or give_up():
-                    raise LockedError(f"{output}: another run is writing there; wait for it, or name another folder")
-                time.sleep(POLL_SECONDS)
         yield
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,16 +23,15 @@ from urllib.parse import quote
 
 from exdiff_cli.audio.io import file_sha256, publish_text
 from exdiff_cli.discover import Job
-from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
+from exdiff_cli.errors import RecordingError, StateError, UsageError
 from exdiff_cli.lock import state_folder
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 PAGE_ROWS = 500
 
-_SCHEMA = """
+_TABLE = """
 CREATE TABLE recordings (
     relative TEXT PRIMARY KEY,
     source TEXT NOT NULL,
@@ -51,6 +51,11 @@ CREATE TABLE recordings (
 ) WITHOUT ROWID
 """
 _INDEX = "CREATE INDEX recordings_by_state ON recordings (state)"
+
+_STEPS: tuple[tuple[str, ...], ...] = ((_TABLE, _INDEX),)
+"""Statements that bring a manifest to the next version, the first from an empty file to 1; only ever added to."""
+
+SCHEMA_VERSION = len(_STEPS)
 
 
 class State(StrEnum):
@@ -132,11 +137,11 @@ class Manifest:
         """Open the manifest of the output folder ``folder``, or of a ``part`` of it, or begin one.
 
         The caller holds the folder's lock unless ``read_only``: what a killed run left running becomes
-        pending, and a damaged manifest is set aside with a warning. ``read_only`` changes nothing, so that it
-        may look on beside a run in progress.
+        pending, an older version is brought up to date, and a damaged manifest is set aside with a warning.
+        ``read_only`` changes nothing, so that it may look on beside a run in progress.
 
         Raises UsageError where a newer exdiff wrote it, the folder cannot be written, or, if ``read_only``,
-        there is no sound manifest.
+        there is no sound manifest of this version.
         """
         path = state_folder(folder, part) / "manifest.sqlite"
         if read_only:
@@ -203,6 +208,13 @@ class Manifest:
         with self._guarded(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany(statement, rows)
+
+    def restore(self, rows: Iterable[Row]) -> int:
+        """Put ``rows`` in, all or none, but for those that are there already; returns how many were new."""
+        statement = f"INSERT OR IGNORE INTO recordings ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(Row)))})"
+        with self._guarded(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            return self._database.executemany(statement, map(_values, rows)).rowcount
 
     def start(
         self, relative: Path, source: Path, content: Fingerprint, *, settings_key: str, weights_sha256: str
@@ -273,6 +285,11 @@ class Manifest:
             yield from page
             last = _stored(page[-1].relative)
 
+    def is_empty(self) -> bool:
+        """Whether nothing was ever planned in it."""
+        with self._guarded():
+            return self._database.execute("SELECT 1 FROM recordings").fetchone() is None
+
     def counts(self) -> dict[State, int]:
         """How many rows there are in each state, zeros included."""
         with self._guarded():
@@ -328,7 +345,7 @@ class Manifest:
         try:
             yield
         except sqlite3.Error as error:
-            raise ExdiffError(
+            raise StateError(
                 f"{self.path}: cannot be read or written ({error}); check the disk, then resume"
             ) from error
 
@@ -347,10 +364,8 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         with database:
             database.execute("BEGIN IMMEDIATE")
-            if version == 0:
-                database.execute(_SCHEMA)
-                database.execute(_INDEX)
-                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            _migrate(database, version)
+            _check_columns(database)
             database.execute("UPDATE recordings SET state = 'pending' WHERE state = 'running'")
     return database
 
@@ -368,6 +383,9 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
             if version == 0:
                 raise _DamagedError("it is empty")
             _check(database, version)
+            if version < SCHEMA_VERSION:
+                raise UsageError(f"{path}: written by an older exdiff; the next run brings it up to date")
+            _check_columns(database)
         return database
     except (sqlite3.Error, _DamagedError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); the next run mends or replaces it") from None
@@ -401,12 +419,25 @@ def _check(database: sqlite3.Connection, version: int) -> None:
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise _DamagedError(" ".join(verdict.split()))
-    if version == 0:
-        if database.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise _DamagedError("its tables are not ours")
-        return
+    if version == 0 and database.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise _DamagedError("its tables are not ours")
+
+
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    """Bring a manifest of ``version`` up to date, within the caller's transaction."""
+    try:
+        for statement in chain.from_iterable(_STEPS[version:]):
+            database.execute(statement)
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # no such table, no such column
+            raise _DamagedError(str(error)) from None
+        raise
+    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _check_columns(database: sqlite3.Connection) -> None:
     columns = [column[1] for column in database.execute("PRAGMA table_info(recordings)")]
-    if version != SCHEMA_VERSION or columns != [column.name for column in fields(Row)]:
+    if columns != [column.name for column in fields(Row)]:
         raise _DamagedError("its table is not as it was created")
 
 
@@ -414,7 +445,9 @@ def _set_aside(path: Path, damage: _DamagedError) -> Path:
     aside = path.with_name(f"manifest.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.sqlite")
     # A write-ahead log needs no care: SQLite merged it on closing, or deletes it beside the new, empty file.
     os.replace(path, aside)
-    log.warning("%s: damaged (%s); set aside as %s, finished recordings will be done again", path, damage, aside.name)
+    log.warning(
+        "%s: damaged (%s); set aside as %s, and rebuilt from the reports beside the results", path, damage, aside.name
+    )
     return aside
 
 
@@ -440,6 +473,14 @@ def _stored(path: Path) -> str | bytes:
 def _stored_source(source: Path) -> str | bytes:
     """Absolute, so that a later run from another folder finds it."""
     return _stored(Path(os.path.abspath(source)))
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    """What :func:`_row` reads."""
+    output = None if row.output is None else _stored(row.output)
+    stored = {"relative": _stored(row.relative), "source": _stored_source(row.source), "output": output}
+    stored |= {"timings": json.dumps(dict(row.timings)), "updated_at": row.updated_at or _now()}
+    return tuple((asdict(row) | stored).values())
 
 
 def _row(found: tuple[Any, ...]) -> Row:

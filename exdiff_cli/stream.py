@@ -162,8 +162,12 @@ class RecordingStream:
             self.after.push(kept)
             self.writer.write(kept)
 
+    def complete(self) -> None:
+        """Check the result, which then lies whole where the writer has it. Raises RecordingError."""
+        self.writer.complete()
+
     def publish(self) -> None:
-        """Check and rename the result into place. Raises RecordingError."""
+        """Bring the result to the disk and rename it into place. Raises RecordingError."""
         self._stack.close()
 
     def discard(self) -> None:

@@ -29,7 +29,7 @@ from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, prefetch
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, RecordingError, UsageError
+from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, OutputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, State
 from exdiff_cli.measures.dnsmos import DnsmosScore
@@ -441,6 +441,90 @@ def test_a_report_that_cannot_be_made_fails_its_file(
     assert len(result.done) == 2
     assert "loudness is not finite" in errors_of(result)["1.wav"]
     assert states(tmp_path / "out")["1.wav"] is State.FAILED
+    assert not (tmp_path / "out" / "1.wav").exists()
+
+
+def test_a_report_that_cannot_be_made_leaves_the_earlier_result(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> QualityReport:
+        raise ValueError("loudness is not finite")
+
+    out = tmp_path / "out"
+    run(calls, out)
+    earlier = {path.name: path.read_bytes() for path in out.glob("*.wav*")}
+    monkeypatch.setattr(engine, "build_report", refuse)
+    assert len(run(calls, out, seed=1, kind="sde").failed) == 3
+    assert {path.name: path.read_bytes() for path in out.glob("*.wav*")} == earlier
+
+
+def test_audio_whose_report_cannot_be_written_is_taken_away_again(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise OutputError(path, "cannot be written (No space left on device)", "check free space", disk=True)
+
+    out = tmp_path / "out"
+    run(calls, out)
+    monkeypatch.setattr(engine, "publish_text", refuse)
+    result = run(calls / "1.wav", out, seed=1, kind="sde")
+    assert "No space left on device" in errors_of(result)["1.wav"]
+    assert sorted(path.name for path in out.glob("*.wav*")) == [
+        f"{number}.wav{suffix}" for number in (0, 2) for suffix in ("", ".quality.json")
+    ]
+
+
+def test_a_disk_that_stays_full_ends_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        store(tmp_path / "in" / f"{number:02}.wav", 0.5)
+
+    def refuse(writer: AtomicWriter, samples: Any) -> None:
+        raise OutputError(writer.target, "cannot be written (No space left on device)", "check free space", disk=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicWriter, "write", refuse)
+        result = run(tmp_path / "in", tmp_path / "out", batch=1)
+    assert (result.refused, result.gave_up, result.exit_code) == (True, True, ExitCode.SOME_FAILED)
+    assert engine.REFUSALS <= len(result.failed) <= engine.REFUSALS + 4  # those in hand fail too
+    assert result.left == 12 - len(result.failed)
+    assert run(tmp_path / "in", tmp_path / "out").exit_code is ExitCode.OK
+
+
+def test_a_disk_that_takes_every_other_result_goes_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        store(tmp_path / "in" / f"{number}.wav", 0.5)
+    original: Callable[..., None] = AtomicWriter.complete
+
+    def complete(writer: AtomicWriter) -> None:
+        if int(writer.target.stem) % 2:
+            raise OutputError(writer.target, "cannot be written (Input/output error)", "check it", disk=True)
+        original(writer)
+
+    monkeypatch.setattr(AtomicWriter, "complete", complete)
+    result = run(tmp_path / "in", tmp_path / "out", batch=1)
+    assert (len(result.done), len(result.failed), result.refused, result.left) == (4, 4, False, 0)
+
+
+def test_leftovers_that_cannot_be_removed_are_named_and_the_run_goes_on(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "out" / TEMPORARY_GLOB.replace("*", "0")
+    left.parent.mkdir()
+    left.touch()
+    original: Callable[..., None] = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path == left:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        original(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    result = run(calls, tmp_path / "out")
+    (problem,) = result.problems
+    assert problem.startswith(f"{left}: what a killed run left cannot be removed (Input/output error)")
+    assert (len(result.done), result.exit_code) == (3, ExitCode.SOME_FAILED)
 
 
 def test_two_results_of_one_name_never_overwrite_each_other(run: Run, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from exdiff_cli.errors import (
     LockedError,
     NoInputError,
     OutputClosedError,
+    OutputError,
     RecordingError,
+    StateError,
     StoppedError,
     UsageError,
 )
@@ -36,6 +38,8 @@ CODES = {
     BundleError: 2,
     DataError: 2,
     RecordingError: 3,
+    OutputError: 3,
+    StateError: 3,
     NoInputError: 4,
     LockedError: 75,
     StoppedError: 128 + 2,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -30,7 +31,7 @@ from exdiff_cli.audio.io import (
     read_windows,
     writable_format,
 )
-from exdiff_cli.errors import RecordingError
+from exdiff_cli.errors import OutputError, RecordingError
 
 DATA = Path(__file__).parent / "data"
 FRAMES = 4_001
@@ -505,9 +506,37 @@ def file_size_limit(limit: int) -> Iterator[None]:
 )
 def test_a_full_disk_is_one_clear_line(tmp_path: Path, container: str, subtype: str) -> None:
     source = store(tmp_path / "source", sound(frames=48_000), 16_000, container, subtype)
-    with file_size_limit(5_000), pytest.raises(RecordingError, match="cannot be written"):
+    with file_size_limit(5_000), pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
         copy(source, tmp_path / "out" / "b")
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "disk"), [(errno.ENOSPC, True), (errno.EIO, True), (errno.EROFS, True), (errno.EACCES, False)]
+)
+def test_an_error_says_whether_the_disk_is_to_blame(
+    wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, disk: bool
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OutputError, match=os.strerror(number)) as refused:
+        copy(wav, tmp_path / "b.wav")
+    assert refused.value.disk is disk
+    assert os.listdir(tmp_path) == ["call.wav"]
+
+
+def test_a_name_that_may_not_last_is_taken_away_again(
+    wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(io, "_sync_folder", refuse)
+    with pytest.raises(OutputError, match="Input/output error"):
+        copy(wav, tmp_path / "b.wav")
+    assert os.listdir(tmp_path) == ["call.wav"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(wav: Path) -> None:

@@ -81,3 +81,36 @@ def test_waiting_ends_in_time_or_when_told(tmp_path: Path) -> None:
             pass
         with pytest.raises(LockedError), locked(tmp_path, wait=3600.0, give_up=lambda: True):
             pass
+
+
+STARTS = """
+import os, sys
+from pathlib import Path
+from exdiff_cli.errors import LockedError
+from exdiff_cli.lock import locked
+
+def start(go, end):
+    os.read(go, 1)
+    try:
+        with locked(Path(sys.argv[1])):
+            os.read(end, 1)
+    except LockedError as error:
+        os._exit(error.exit_code)
+    os._exit(0)
+
+(go, say_go), (end, say_end) = os.pipe(), os.pipe()
+for _ in range(50):
+    if not os.fork():
+        os.close(say_go), os.close(say_end)
+        start(go, end)
+os.close(say_go)
+codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(49)]
+os.close(say_end)
+print(*codes, os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_of_fifty_simultaneous_starts_one_wins(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTS, str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert [int(code) for code in ended.stdout.split()] == [75] * 49 + [0]

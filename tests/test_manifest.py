@@ -450,6 +450,104 @@ def test_newer_schema_is_refused_and_left_alone(out: Path) -> None:
     assert database_of(out).read_bytes() == before
 
 
+VERSION_1 = """
+CREATE TABLE recordings (
+    relative TEXT PRIMARY KEY, source TEXT NOT NULL, size INTEGER, mtime_ns INTEGER, sha256 TEXT, settings_key TEXT,
+    weights_sha256 TEXT,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed', 'skipped')),
+    attempts INTEGER NOT NULL DEFAULT 0, error TEXT, output TEXT, output_size INTEGER, output_sha256 TEXT,
+    timings TEXT NOT NULL DEFAULT '{}', updated_at TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX recordings_by_state ON recordings (state);
+INSERT INTO recordings (relative, source, state, attempts, error, updated_at) VALUES
+    ('a.wav', '/in/a.wav', 'failed', 2, 'cut off', '2026-05-31T06:00:00.000+00:00'),
+    ('b.wav', '/in/b.wav', 'running', 1, NULL, '2026-05-31T06:00:01.000+00:00');
+PRAGMA user_version = 1;
+"""
+"""What the first version wrote; never to be changed."""
+
+
+@pytest.fixture
+def first_version(out: Path) -> Path:
+    database_of(out).parent.mkdir(parents=True)
+    with sqlite3.connect(database_of(out)) as database:
+        database.executescript(VERSION_1)
+    database.close()
+    return out
+
+
+def add_step(monkeypatch: pytest.MonkeyPatch, *statements: str) -> int:
+    """Let the code know one version more."""
+    monkeypatch.setattr(module, "_STEPS", (*module._STEPS, statements))
+    monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    return SCHEMA_VERSION + 1
+
+
+def assert_kept(manifest: Manifest) -> None:
+    assert manifest.set_aside is None
+    assert [(row.relative.name, row.state, row.attempts, row.error) for row in manifest.rows()] == [
+        ("a.wav", State.FAILED, 2, "cut off"),
+        ("b.wav", State.PENDING, 1, None),
+    ]
+
+
+def test_the_first_version_is_brought_up_to_date(first_version: Path) -> None:
+    with Manifest.open(first_version) as manifest:
+        assert_kept(manifest)
+        assert manifest._database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_each_step_is_taken_once(first_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = add_step(monkeypatch, "CREATE TABLE birds (name TEXT)", "INSERT INTO birds VALUES ('wren')")
+    for _ in range(2):
+        with Manifest.open(first_version) as manifest:
+            assert_kept(manifest)
+            assert manifest._database.execute("PRAGMA user_version").fetchone() == (version,)
+            assert manifest._database.execute("SELECT name FROM birds").fetchall() == [("wren",)]
+    with Manifest.open(first_version.with_name("new")) as manifest:
+        assert manifest._database.execute("SELECT name FROM birds").fetchall() == [("wren",)]
+
+
+def test_a_step_that_fails_halfway_changes_nothing(first_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        add_step(patch, "DROP INDEX recordings_by_state", "INSERT INTO recordings (relative) VALUES ('c.wav')")
+        with pytest.raises(UsageError, match="cannot be opened"):
+            Manifest.open(first_version)
+    with Manifest.open(first_version) as manifest:
+        assert_kept(manifest)
+        assert manifest._database.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
+
+
+def test_an_older_version_is_not_changed_by_looking_on(first_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_step(monkeypatch, "CREATE TABLE birds (name TEXT)")
+    before = database_of(first_version).read_bytes()
+    with pytest.raises(UsageError) as refused:
+        Manifest.open(first_version, read_only=True)
+    assert "older exdiff" in message_of(refused)
+    assert database_of(first_version).read_bytes() == before
+
+
+def test_an_older_version_without_its_table_is_set_aside(first_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(database_of(first_version)) as database:
+        database.execute("DROP TABLE recordings")
+    database.close()
+    add_step(monkeypatch, "CREATE INDEX by_source ON recordings (source)")
+    with Manifest.open(first_version) as manifest:
+        assert manifest.set_aside is not None
+        assert manifest.is_empty()
+
+
+def test_restored_rows_are_as_they_were(done: Manifest, out: Path) -> None:
+    name = Path(os.fsdecode(b"caf\xe9.wav"))
+    done.plan([Job(Path("/in") / name, name)])
+    rows = list(done.rows())
+    with Manifest.open(out.with_name("other")) as other:
+        assert other.is_empty()
+        assert other.restore(rows) == 2
+        assert list(other.rows()) == rows
+        assert (other.restore(rows), other.is_empty()) == (0, False)
+
+
 def not_a_database(path: Path) -> None:
     path.write_bytes(b"this is not a database, but long enough to hold a header" * 50)
 

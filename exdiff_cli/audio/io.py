@@ -26,7 +26,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from exdiff_cli.errors import RecordingError
+from exdiff_cli.errors import OutputError, RecordingError
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"}
@@ -125,6 +125,13 @@ class OutputFormat:
         if self.kept or path.suffix.lower() == self.suffix:
             return path
         return path.with_name(path.name + self.suffix)
+
+
+# libsndfile's code for an error of the system, which it does not name.
+_SYSTEM_ERROR = 2
+_DISK_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
+)
 
 
 # --- Reading ------------------------------------------------------------------------------------------------
@@ -348,7 +355,7 @@ def _can_write(output: OutputFormat, recording: Recording) -> bool:
     return True
 
 
-def _create(file: bytes | BytesIO, output: OutputFormat, recording: Recording) -> _Sequential:
+def _create(file: int | BytesIO, output: OutputFormat, recording: Recording) -> _Sequential:
     return _Sequential(
         file, "w", recording.sample_rate, recording.channels, output.subtype, output.endian, output.container
     )
@@ -357,9 +364,10 @@ def _create(file: bytes | BytesIO, output: OutputFormat, recording: Recording) -
 class AtomicWriter:
     """Writes the result of ``recording``, which appears under its name whole or not at all.
 
-    A context manager: leaving it checks the length, brings the file to the disk and renames it to
-    ``target``; an exception leaves nothing behind. ``target`` may end in another suffix than was asked for,
-    see ``format``. The result has the sample rate, channels, tags and modification time of ``recording``.
+    A context manager: leaving it checks the length, brings the file to the disk and renames it from
+    ``temporary`` to ``target``; an exception leaves nothing behind. ``target`` may end in another suffix than
+    was asked for, see ``format``. The result has the sample rate, channels, tags and modification time of
+    ``recording``.
 
     ``clipped_samples`` counts samples beyond full scale, which integer subtypes cannot hold. RecordingError
     is raised where the disk or the format refuses, or the length is not that of ``recording``.
@@ -371,7 +379,9 @@ class AtomicWriter:
         self.target = self.format.target(target)
         self.frames_written = 0
         self.clipped_samples = 0
+        self.temporary: Path
         self._file: _Sequential
+        self._descriptor: int
         self._session: AbstractContextManager[None]
 
     def __enter__(self) -> AtomicWriter:
@@ -391,8 +401,20 @@ class AtomicWriter:
                 self.target, "the enhanced audio is not finite", "check the model bundle and the device"
             )
         with _writing(self.target):
-            self._file.write(self._clip(samples).T)
+            try:
+                self._file.write(self._clip(samples).T)
+            except sf.LibsndfileError:
+                # It does not tell why; the system does, to whoever writes on.
+                os.write(self._descriptor, bytes(1 << 16))
+                raise
         self.frames_written += samples.shape[-1]
+
+    def complete(self) -> None:
+        """Close and check what was written, which lies whole at ``temporary`` then. Raises RecordingError."""
+        with _writing(self.target):
+            self._file.close()
+            self._check_length()
+            self._copy_modification_time()
 
     def _clip(self, samples: Samples) -> Samples:
         if self.format.subtype in _FLOATING:
@@ -402,35 +424,37 @@ class AtomicWriter:
 
     @contextmanager
     def _publishing(self) -> Iterator[None]:
-        with _atomic(self.target) as temporary:
+        with _atomic(self.target) as self.temporary:
             with _writing(self.target):
-                self._file = _create(os.fsencode(temporary), self.format, self.recording)
+                # Not by name, as libsndfile would not tell why it cannot be opened.
+                self._descriptor = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                self._file = _create(self._descriptor, self.format, self.recording)
                 self._copy_tags()
             try:
                 yield
+                if not self._file.closed:
+                    self.complete()
             finally:
                 with _writing(self.target):
                     self._file.close()
-            self._check_length(temporary)
-            self._copy_modification_time(temporary)
 
     def _copy_tags(self) -> None:
         for name, text in self.recording.tags:
             with suppress(sf.LibsndfileError):  # not every container has room for every tag
                 setattr(self._file, name, text)
 
-    def _check_length(self, temporary: Path) -> None:
+    def _check_length(self) -> None:
         expected, written = self.recording.frames, self.frames_written
         if written != expected:
             raise RecordingError(self.target, f"{written} of {expected} frames were written", "run it again")
-        with _writing(self.target), _Sequential(os.fsencode(temporary)) as stored:
+        with self.temporary.open("rb") as raw, _Sequential(raw.fileno(), closefd=False) as stored:
             if stored.frames != expected:
                 problem = f"{stored.format} {stored.subtype} stored {stored.frames} of {expected} frames"
                 raise RecordingError(self.target, problem, "convert the source to WAV or FLAC first")
 
-    def _copy_modification_time(self, temporary: Path) -> None:
+    def _copy_modification_time(self) -> None:
         if self.recording.modified_ns is not None:
-            os.utime(temporary, ns=(self.recording.modified_ns, self.recording.modified_ns))
+            os.utime(self.temporary, ns=(self.recording.modified_ns, self.recording.modified_ns))
 
 
 def publish_text(path: Path, text: str) -> None:
@@ -457,15 +481,16 @@ def _atomic(target: Path) -> Iterator[Path]:
     """Give a hidden path beside ``target``; what is written there becomes ``target`` on a clean exit only."""
     temporary = target.with_name(TEMPORARY_GLOB.replace("*", uuid4().hex))
     with _writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
     try:
         yield temporary
         with _writing(target):
             _sync(temporary)
             os.replace(temporary, target)
-            _sync_folder(target.parent)
+            _sync_name(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        with _writing(target):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -473,8 +498,21 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sf.LibsndfileError) as error:
-        problem = f"cannot be written ({_reason(error)})"
-        raise RecordingError(target, problem, "check free space and permissions, then run again") from error
+        problem, remedy = f"cannot be written ({_reason(error)})", "check free space and permissions, then run again"
+        raise OutputError(target, problem, remedy, disk=_is_of_the_disk(error)) from error
+
+
+def _is_of_the_disk(error: OSError | sf.LibsndfileError) -> bool:
+    return error.errno in _DISK_ERRORS if isinstance(error, OSError) else error.code == _SYSTEM_ERROR
+
+
+def _make_folder(folder: Path) -> None:
+    """Create ``folder`` and those above it, each of them durable."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync(path: Path) -> None:
@@ -483,6 +521,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_name(path: Path) -> None:
+    """Make the name durable, or take it away again: what might be gone after a power cut is not published."""
+    try:
+        _sync_folder(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

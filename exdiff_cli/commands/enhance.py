@@ -185,6 +185,7 @@ def enhance(
 
 def show_result(result: RunResult, as_json: bool) -> None:
     """Print what came of a run, once its recordings are told; nothing beside audio that went to stdout."""
+    from exdiff_cli.engine import REFUSALS
     from exdiff_cli.pipe import DASH
     from exdiff_cli.summary import run_table, summary_json
 
@@ -192,7 +193,9 @@ def show_result(result: RunResult, as_json: bool) -> None:
         log.error("failed: %s", problem)
     if result.left:
         signal_name = result.stopped_by.name if result.stopped_by else ""
-        why = signal_name or ("too many failed" if result.gave_up else "no time")
+        disk = f"{result.output}: its disk refused {REFUSALS} results in a row, make room or mend it"
+        refused = disk if result.refused else ""
+        why = signal_name or refused or ("too many failed" if result.gave_up else "no time")
         command = shlex.join(["exdiff", *sys.argv[1:]])
         log.warning("%s: %d left to do; go on with: %s", why, result.left, command)
     if as_json:

@@ -1,4 +1,4 @@
-"""Makes a recording's quality report once its result lies in place."""
+"""Makes a recording's quality report once its result is complete, before it gets its name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ NOTICE = "enhanced sound is partly generated: it is no evidence of what was said
 
 
 def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) -> QualityReport:
-    """Score the original and the published result on the same windows and describe both."""
+    """Score the original and the complete result on the same windows and describe both."""
     began = perf_counter()
-    source, target = stream.recording, stream.writer.target
-    result = probe(target)
+    source, result = stream.recording, probe(stream.writer.temporary)
     samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
     starts = choose_windows(stream.before.profile().energy, samples)
     before = _measures(stream.before, source, starts)
@@ -34,8 +33,8 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
     stream.seconds["score"] += perf_counter() - began
     return QualityReport(
         tool_version=__version__,
-        input=_describe(source, stream.content.sha256),
-        output=_describe(result, file_sha256(target)),
+        input=_describe(source, stream.content.sha256, source.path),
+        output=_describe(result, file_sha256(result.path), stream.writer.target),
         before=before,
         after=after,
         changes=tuple(stream.changes),
@@ -49,9 +48,9 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
     )
 
 
-def _describe(recording: Recording, sha256: str) -> AudioFile:
+def _describe(recording: Recording, sha256: str, path: Path) -> AudioFile:
     return AudioFile(
-        path=str(recording.path),
+        path=str(path),
         sha256=sha256,
         bytes=Path(recording.path).stat().st_size,
         sample_rate=recording.sample_rate,

@@ -103,9 +103,12 @@ class QualityReport(_Model):
     notes: tuple[Text, ...] = ()
 
 
+SUFFIX: Final = ".quality.json"
+
+
 def sidecar_path(audio: Path) -> Path:
     """Where the report of an output lies: beside it, under its whole name."""
-    return audio.with_name(audio.name + ".quality.json")
+    return audio.with_name(audio.name + SUFFIX)
 
 
 def to_json(report: QualityReport) -> str:
