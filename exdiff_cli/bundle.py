@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,7 +39,8 @@ Config = TypeVar("Config")
 class Bundle:
     """Both models, ready to run, and what a report must say of them.
 
-    ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default.
+    ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default. ``examples`` is the folder whose
+    sound the separator takes out, if it was asked by one.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Bundle:
     separator: Separator
     score_net: DataPredictor
     weights_sha256: str
+    examples: Path | None = None
 
     def to(self, device: torch.device) -> Bundle:
         """Move both models, in place, and return the bundle."""
@@ -70,6 +73,11 @@ def find_bundle(name: str) -> Path:
             return candidate
     known = sorted({path.parent.name for folder in model_folders() for path in folder.glob(f"*/{CONFIG}")})
     raise BundleError(f"no model bundle {name!r}: give one of {', '.join(known) or '(none shipped)'}, or a folder")
+
+
+def bundle_reference(bundle: Bundle) -> str:
+    """What :func:`load_bundle` finds a bundle by from any folder: its name if it ships, otherwise its path."""
+    return bundle.name if bundle.folder.parent in model_folders() else os.path.abspath(bundle.folder)
 
 
 def load_bundle(name: str) -> Bundle:

@@ -18,12 +18,13 @@ from typing import TypeVar
 import torch
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe, publish_text
-from exdiff_cli.bundle import Bundle
-from exdiff_cli.discover import Discovery, Job, discover
+from exdiff_cli.bundle import Bundle, bundle_reference
+from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, RecordingError
+from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked
-from exdiff_cli.manifest import Manifest, fingerprint
+from exdiff_cli.manifest import MadeWith, Manifest, fingerprint
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
@@ -52,10 +53,10 @@ class Outcome:
 
 @dataclass
 class RunResult:
-    """All outcomes of a run, and the exit code that they amount to.
+    """The outcomes of a run, and the exit code that they amount to.
 
-    ``left`` recordings were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or
-    the deadline.
+    ``skipped`` recordings were done before; they are only counted, as there may be a million of them. ``left`` ones
+    were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline.
     """
 
     output: Path
@@ -65,6 +66,7 @@ class RunResult:
     left: int = 0
     stopped_by: Signals | None = None
     gave_up: bool = False
+    skipped: int = 0
 
     @property
     def done(self) -> list[Outcome]:
@@ -73,10 +75,6 @@ class RunResult:
     @property
     def failed(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.error is not None]
-
-    @property
-    def skipped(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.skipped]
 
     @property
     def exit_code(self) -> int:
@@ -155,6 +153,7 @@ def enhance_found(
         remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
         run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), options)
         run.result.problems = [str(problem) for problem in found.problems]
+        manifest.remember(made_with(bundle, settings))
         pending = run.plan(found.jobs)
         run.enhance(pending)
         run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
@@ -162,6 +161,13 @@ def enhance_found(
         manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
     run.result.seconds = perf_counter() - began
     return run.result
+
+
+def made_with(bundle: Bundle, settings: Settings) -> MadeWith:
+    """What the manifest must keep so that ``exdiff retry`` can make results as this run does."""
+    examples = None if bundle.examples is None else str(bundle.examples)
+    keys = (settings.cache_key(), bundle.weights_sha256)
+    return MadeWith(*keys, settings.as_dict(), bundle_reference(bundle), examples)
 
 
 def remove_leftovers(output: Path, untouched_for: float = 0.0) -> None:
@@ -194,23 +200,21 @@ class _Run:
         self.key = settings.cache_key()
         self.enhancer = Enhancer(bundle, settings, torch.device(resources.device))
         self.result = RunResult(output)
-        self._claimed: set[Path] = set()
+        self._found = Jobs()
         self._open_streams: set[RecordingStream] = set()
 
-    def plan(self, jobs: Iterable[Job]) -> list[Job]:
+    def plan(self, jobs: Jobs) -> Jobs:
         """Leave out what is done under the same settings and weights; register the rest."""
-        pending = []
-        for job in jobs:
-            self._claimed.add(job.relative)
-            if self.options.only_failed and not self.manifest.has_failed(job.relative):
-                continue
-            arguments = (job.relative, job.source, self.key, self.bundle.weights_sha256, self.output)
-            if self.manifest.is_done(*arguments):
+        keys = (self.key, self.bundle.weights_sha256)
+        self._found, pending = jobs, Jobs()
+        for page in pages(jobs, PAGE_JOBS):
+            wanted = self.manifest.failed_among(page) if self.options.only_failed else page
+            done, others = self.manifest.split_done(wanted, *keys, self.output)
+            for job in done:
                 self._end(Outcome(job, skipped=True))
-            else:
-                pending.append(job)
-        self.manifest.plan(pending)
-        self.listener.planned(len(pending), len(self._claimed))
+            self.manifest.plan(others, *keys)
+            pending.add(others)
+        self.listener.planned(len(pending), len(jobs))
         return pending
 
     @property
@@ -219,7 +223,7 @@ class _Run:
         limit = self.options.max_failures
         return limit is not None and len(self.result.failed) >= limit
 
-    def enhance(self, jobs: Sequence[Job]) -> None:
+    def enhance(self, jobs: Iterable[Job]) -> None:
         """Decode ahead in one thread, run the models here, publish behind in another."""
         size = self.resources.batch
         publisher = ThreadPoolExecutor(1, "publish")
@@ -271,7 +275,7 @@ class _Run:
         rate = self.bundle.spectral.sample_rate
         stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate)
         relative = stream.writer.target.relative_to(self.output)
-        if relative != job.relative and relative in self._claimed:
+        if relative != job.relative and (self._found.holds(relative) or self.manifest.get(relative)):
             raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
         self._open_streams.add(stream)
         self.pace.take(stream, recording.seconds)
@@ -327,6 +331,7 @@ class _Run:
                 output_size=report.output.bytes,
                 output_sha256=report.output.sha256,
                 timings=report.seconds,
+                output_mtime_ns=target.stat().st_mtime_ns,
             )
         except Exception as error:
             self._fail(job, error, stream)
@@ -355,7 +360,10 @@ class _Run:
         self.pace.drop(stream)
 
     def _end(self, outcome: Outcome) -> None:
-        self.result.outcomes.append(outcome)
+        if outcome.skipped:
+            self.result.skipped += 1
+        else:
+            self.result.outcomes.append(outcome)
         self.listener.ended(outcome)
 
 

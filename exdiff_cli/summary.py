@@ -56,7 +56,7 @@ def _totals(result: RunResult) -> str:
     audio = sum(outcome.report.input.duration_s for outcome in result.done if outcome.report)
     parts = [
         f"{len(result.done)} done",
-        f"{len(result.skipped)} were done before",
+        f"{result.skipped} were done before",
         f"{len(result.failed)} failed",
         *([f"{result.left} left"] if result.left else []),
     ]
@@ -64,11 +64,11 @@ def _totals(result: RunResult) -> str:
 
 
 def run_json(result: RunResult) -> str:
-    """The run as one JSON object; its recordings carry their whole reports."""
+    """The run as one JSON object; its recordings carry their whole reports, those done before are only counted."""
     recordings = [
         {
             "source": str(outcome.job.source),
-            "state": "failed" if outcome.error else "skipped" if outcome.skipped else "done",
+            "state": "failed" if outcome.error else "done",
             "output": str(outcome.output) if outcome.output else None,
             "error": outcome.error,
             "report": outcome.report.model_dump(mode="json") if outcome.report else None,
@@ -77,7 +77,7 @@ def run_json(result: RunResult) -> str:
     ]
     totals = {
         "done": len(result.done),
-        "skipped": len(result.skipped),
+        "skipped": result.skipped,
         "failed": len(result.failed),
         "left": result.left,
     }

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -432,11 +432,17 @@ class AtomicWriter:
             os.utime(temporary, ns=(self.recording.modified_ns, self.recording.modified_ns))
 
 
-def publish_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all. Creates the folder. Raises RecordingError."""
+def publish_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write ``text``, or what it gives, as UTF-8 to ``path``, whole or not at all.
+
+    Creates the folder. Raises RecordingError.
+    """
+    pieces = [text] if isinstance(text, str) else text
     with _atomic(path) as temporary, _writing(path):
         # File names may hold bytes that are not UTF-8; a report must not fail on them.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        file = temporary.open("w", encoding="utf-8", errors="backslashreplace")
+        with file:
+            file.writelines(pieces)
 
 
 def file_sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -68,16 +69,17 @@ def find_recordings(
         raise NoInputError(
             f"none of {len(found.jobs)} recordings is selected; see --include, --exclude, --newer-than, --shard"
         )
-    return Discovery(tuple(wanted), found.problems), target
+    return Discovery(wanted, found.problems), target
 
 
-def open_list(name: str, null: bool) -> list[Path]:
+def open_list(name: str, null: bool) -> Iterator[Path]:
     """The paths of a list, ``-`` for stdin; :class:`UsageError` where it cannot be read."""
     if name == "-":
-        return read_list(sys.stdin.buffer, null)
+        yield from read_list(sys.stdin.buffer, null)
+        return
     try:
         with Path(name).open("rb") as file:
-            return read_list(file, null)
+            yield from read_list(file, null)
     except OSError as error:
         raise UsageError(f"--files-from {name}: cannot be read ({error.strerror}); name a file, or -") from error
 
