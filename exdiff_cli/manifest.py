@@ -269,7 +269,7 @@ class Manifest:
     def remember(self, made_with: MadeWith) -> None:
         """Keep what results are made with, in place of what was kept for the same keys."""
         values = [made_with.settings_key, made_with.weights_sha256, json.dumps(dict(made_with.settings))]
-        folders = [text and _stored(Path(text)) for text in (made_with.bundle, made_with.examples)]
+        folders = [text and _stored(text) for text in (made_with.bundle, made_with.examples)]
         self._write("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", *values, *folders)
 
     def made_with(self, settings_key: str | None, weights_sha256: str | None) -> MadeWith | None:
@@ -541,9 +541,9 @@ def _as_recorded(row: tuple[Any, ...], source: Path, output_root: Path) -> bool:
     return found == (size, mtime_ns, output_size, output_mtime_ns)
 
 
-def _stored(path: Path) -> str | bytes:
+def _stored(path: Path | str) -> str | bytes:
     """Text, or the raw bytes of a name that is not UTF-8, which SQLite cannot hold as text."""
-    text = path.as_posix()
+    text = os.fspath(path)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -553,7 +553,7 @@ def _stored(path: Path) -> str | bytes:
 
 def _stored_source(source: Path) -> str | bytes:
     """Absolute, so that a later run from another folder finds it."""
-    return _stored(Path(os.path.abspath(source)))
+    return _stored(os.path.abspath(source))
 
 
 def _row(found: tuple[Any, ...]) -> Row:
