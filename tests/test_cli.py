@@ -383,10 +383,9 @@ def test_a_newline_in_a_name_stays_on_its_line(exdiff: Exdiff, options: tuple[ob
     assert "\x1b" not in called.out
     assert (tmp_path / "out" / name).exists()
     again = exdiff("enhance", tmp_path / "in", "-o", tmp_path / "out", *options, "--json")
-    assert {Path(recording["source"]).name for recording in json.loads(again.out)["recordings"]} == {
-        name,
-        f"bad {name}",
-    }
+    told = json.loads(again.out)
+    assert [Path(recording["source"]).name for recording in told["recordings"]] == [f"bad {name}"]
+    assert told["skipped"] == 1
 
 
 # --- the other commands -------------------------------------------------------------------------------------
