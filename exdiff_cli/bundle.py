@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,7 +39,8 @@ Config = TypeVar("Config")
 class Bundle:
     """Both models, ready to run, and what a report must say of them.
 
-    ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default.
+    ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default. ``examples`` is the folder whose
+    sound the separator takes out, if it was asked by one.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Bundle:
     separator: Separator
     score_net: DataPredictor
     weights_sha256: str
+    examples: Path | None = None
 
     def to(self, device: torch.device) -> Bundle:
         """Move both models, in place, and return the bundle."""
@@ -62,14 +65,25 @@ def model_folders() -> list[Path]:
     return [folder for folder in (package / "bundled_models", package.parent / "models") if folder.is_dir()]
 
 
+def find_bundles() -> list[Path]:
+    """The folders of the bundles that are found by name, in the order of their names, the first of each."""
+    found = {path.parent.name: path.parent for folder in model_folders()[::-1] for path in folder.glob(f"*/{CONFIG}")}
+    return [found[name] for name in sorted(found)]
+
+
 def find_bundle(name: str) -> Path:
     """The folder of a bundle, given its name or its path; :class:`BundleError` names what there is."""
     candidates = [Path(name), *(folder / name for folder in model_folders())]
     for candidate in candidates:
         if (candidate / CONFIG).is_file():
             return candidate
-    known = sorted({path.parent.name for folder in model_folders() for path in folder.glob(f"*/{CONFIG}")})
+    known = [folder.name for folder in find_bundles()]
     raise BundleError(f"no model bundle {name!r}: give one of {', '.join(known) or '(none shipped)'}, or a folder")
+
+
+def bundle_reference(bundle: Bundle) -> str:
+    """What :func:`load_bundle` finds a bundle by from any folder: its name if it ships, otherwise its path."""
+    return bundle.name if bundle.folder.parent in model_folders() else os.path.abspath(bundle.folder)
 
 
 def load_bundle(name: str) -> Bundle:
@@ -90,6 +104,11 @@ def load_bundle(name: str) -> Bundle:
         raise BundleError(f"{folder / CONFIG}: entry {error} is missing or wrong; install the bundle again") from error
     combined = hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined)
+
+
+def can_be_asked_by_example(bundle: Bundle) -> bool:
+    """Whether :func:`load_example_separator` has something to load."""
+    return EXAMPLES in _read_config(bundle.folder / CONFIG)
 
 
 def load_example_separator(bundle: Bundle) -> tuple[ExampleSeparator, str]:

@@ -10,12 +10,14 @@ import typer
 
 from exdiff_cli import __version__, logs
 from exdiff_cli.commands.config import config, configure
+from exdiff_cli.commands.doctor import doctor
 from exdiff_cli.commands.enhance import enhance
 from exdiff_cli.commands.evaluate import evaluate
 from exdiff_cli.commands.figures import bench, picture
-from exdiff_cli.commands.models import adapt, bundle_command
+from exdiff_cli.commands.models import adapt, bundle_command, models
 from exdiff_cli.commands.options import LogFormatOption, QuietOption, VerboseOption
-from exdiff_cli.commands.results import status, verify
+from exdiff_cli.commands.results import manifest, status, verify
+from exdiff_cli.commands.retry import retry
 from exdiff_cli.commands.train import train
 from exdiff_cli.errors import ExdiffError, ExitCode, OutputClosedError
 
@@ -25,10 +27,11 @@ INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
-for command in (enhance, evaluate, adapt, status, verify, picture, bench):
+for command in (enhance, evaluate, adapt, status, verify, retry, models, doctor, picture, bench):
     app.command()(command)
 app.command("bundle")(bundle_command)
 app.add_typer(train, name="train")
+app.add_typer(manifest, name="manifest")
 configure(app)
 app.add_typer(config, name="config")
 

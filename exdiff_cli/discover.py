@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,26 +12,21 @@ from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO
 
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
+from exdiff_cli.jobs import Job as Job  # what others import from here
+from exdiff_cli.jobs import Jobs
 
 STATE_FOLDER = ".exdiff"
 """Folder that marks an output folder as ours and holds its state."""
 
+LIST_BLOCK = 65_536
 SYSTEM_FOLDERS = frozenset({"lost+found", "$RECYCLE.BIN", "System Volume Information"})
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One recording: where it lies, and its path below its root, which the output folder mirrors."""
-
-    source: Path
-    relative: Path
 
 
 @dataclass(frozen=True)
 class Discovery:
     """The recordings in the order of their relative paths, and what could not be looked into."""
 
-    jobs: tuple[Job, ...]
+    jobs: Jobs
     problems: tuple[RecordingError, ...] = ()
 
 
@@ -50,10 +45,10 @@ def discover(paths: Sequence[Path], output: Path | None, suffixes: frozenset[str
     if output is not None:
         _check_output(paths, output)
     trees = [_Tree(folder, output, suffixes) for folder in folders]
+    jobs = Jobs(Job(path, Path(path.name)) for path in set(paths).difference(folders))
     for tree in trees:
-        tree.search()
-    files = set(paths).difference(folders)
-    jobs = _merge(chain((Job(path, Path(path.name)) for path in files), *(tree.jobs for tree in trees)))
+        jobs.add(tree.search())
+    jobs.refuse_collisions()
     problems = sorted(chain.from_iterable(tree.problems for tree in trees), key=lambda problem: problem.path)
     if not jobs:
         raise NoInputError(_nothing_found(folders, suffixes, problems))
@@ -67,17 +62,22 @@ def discover_listed(paths: Iterable[Path], output: Path) -> Discovery:
     lists grow old. Raises :class:`UsageError` where ``output`` overlaps unsafely or two would be written to one place,
     and :class:`NoInputError` for an empty list.
     """
-    jobs, problems = [], []
+    problems: list[RecordingError] = []
+    jobs = Jobs(_listed(paths, problems))
+    _check_output((job.source for job in jobs), output)
+    if not jobs:
+        raise NoInputError("no recordings listed" + (f"; first of {len(problems)}: {problems[0]}" if problems else ""))
+    jobs.refuse_collisions()
+    return Discovery(jobs, tuple(problems))
+
+
+def _listed(paths: Iterable[Path], problems: list[RecordingError]) -> Iterator[Job]:
     for path in paths:
         if path.is_file():
-            jobs.append(Job(path, _mirrored(path)))
+            yield Job(path, _mirrored(path))
         else:
             reason = "is no file" if os.path.lexists(path) else "does not exist"
             problems.append(RecordingError(path, reason, "take it off the list, or mend it"))
-    _check_output([job.source for job in jobs], output)
-    if not jobs:
-        raise NoInputError("no recordings listed" + (f"; first of {len(problems)}: {problems[0]}" if problems else ""))
-    return Discovery(_merge(jobs), tuple(problems))
 
 
 def _mirrored(path: Path) -> Path:
@@ -88,11 +88,18 @@ def _mirrored(path: Path) -> Path:
     return plain.relative_to(plain.anchor) if plain.is_absolute() else plain
 
 
-def read_list(source: BinaryIO, null: bool) -> list[Path]:
+def read_list(source: BinaryIO, null: bool) -> Iterator[Path]:
     """Paths, one a line or, with ``null``, each ended by a zero byte; names may be any bytes but these."""
-    entries = source.read().split(b"\0" if null else b"\n")
-    entries = entries if null else [entry.removesuffix(b"\r") for entry in entries]
-    return [Path(os.fsdecode(entry)) for entry in entries if entry]
+    entries = _split(source, b"\0") if null else (line.rstrip(b"\n").removesuffix(b"\r") for line in source)
+    return (Path(os.fsdecode(entry)) for entry in entries if entry)
+
+
+def _split(source: BinaryIO, end: bytes) -> Iterator[bytes]:
+    rest = b""
+    while block := source.read(LIST_BLOCK):
+        *entries, rest = (rest + block).split(end)
+        yield from entries
+    yield rest
 
 
 def default_output(paths: Sequence[Path]) -> Path:
@@ -120,56 +127,65 @@ class _Tree:
         self.root = root
         self.suffixes = suffixes
         self.output = _real(output) if output is not None else None
-        self.jobs: list[Job] = []
         self.problems: list[RecordingError] = []
-        self._named_like_recordings: list[Path] = []
+        self._empty_lookalikes: set[Path] = set()
+        """Folders named like recordings in which none was found yet."""
         self._links: deque[Path] = deque()
         # A link upwards would draw in all that lies around the root, at worst the whole disk.
         never_entered = [*_real(root).parents, *([self.output] if self.output is not None else [])]
         self._entered = {_identity(folder) for folder in never_entered if os.path.exists(folder)}
 
-    def search(self) -> None:
+    def search(self) -> Iterator[Job]:
+        """Every recording, folder by folder; :attr:`problems` are complete at the end."""
         self._links.append(self.root)
         while self._links:
             pending = [self._links.popleft()]
             while pending:
-                pending.extend(reversed(self._enter(pending.pop())))
-        self._add_empty_lookalikes()
+                subfolders = yield from self._enter(pending.pop())
+                pending.extend(sorted(subfolders, reverse=True))
+        for folder in self._empty_lookalikes:
+            yield Job(folder, Path(folder.name) if folder == self.root else folder.relative_to(self.root))
 
-    def _enter(self, folder: Path) -> list[Path]:
-        """Take what lies directly in ``folder``; its real subfolders are returned, still to be entered."""
+    def _enter(self, folder: Path) -> Generator[Job, None, list[Path]]:
+        """What lies directly in ``folder``, in any order; returns its real subfolders, still to be entered."""
+        subfolders: list[Path] = []
         try:
             identity = _identity(folder)
             if identity in self._entered:
                 return []
             self._entered.add(identity)
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+            with os.scandir(folder) as entries:
+                if os.path.lexists(folder / STATE_FOLDER):
+                    self._refuse_own_root(folder)
+                    return []
+                if folder.suffix.lower() in self.suffixes:
+                    self._empty_lookalikes.add(folder)
+                yield from self._sort_out(entries, folder, subfolders)
         except OSError as error:
             problem = f"folder cannot be read ({error.strerror})"
             self.problems.append(RecordingError(folder, problem, "grant read access or leave it out"))
-            return []
-        if any(entry.name == STATE_FOLDER for entry in entries):
-            self._refuse_own_root(folder)
-            return []
-        if folder.suffix.lower() in self.suffixes:
-            self._named_like_recordings.append(folder)
-        return self._sort_out(entry for entry in entries if not entry.name.startswith("."))
-
-    def _sort_out(self, entries: Iterable[os.DirEntry[str]]) -> list[Path]:
-        subfolders = []
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in SYSTEM_FOLDERS:
-                    subfolders.append(path)
-            elif entry.is_symlink() and os.path.isdir(path):
-                self._links.append(path)
-            elif path.suffix.lower() in self.suffixes:
-                self._take(entry, path)
         return subfolders
 
-    def _take(self, entry: os.DirEntry[str], path: Path) -> None:
+    def _sort_out(self, entries: Iterable[os.DirEntry[str]], folder: Path, subfolders: list[Path]) -> Iterator[Job]:
+        links, below = [], folder.relative_to(self.root)
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in SYSTEM_FOLDERS:
+                    subfolders.append(Path(entry.path))
+            elif entry.is_symlink() and os.path.isdir(entry.path):
+                links.append(Path(entry.path))
+            elif os.path.splitext(entry.name)[1].lower() in self.suffixes and self._is_wanted(entry):
+                self._empty_lookalikes.difference_update((folder, *folder.parents) if self._empty_lookalikes else ())
+                yield Job(Path(entry.path), below / entry.name)
+        self._links.extend(sorted(links))
+
+    def _is_wanted(self, entry: os.DirEntry[str]) -> bool:
+        """Whether it may be read; otherwise that is a problem."""
+        if entry.is_file(follow_symlinks=False):
+            return True
+        path = Path(entry.path)
         # A dangling link is taken, so that reading it fails visibly; reading a named pipe would never end.
         if os.path.exists(path) and not os.path.isfile(path):
             self.problems.append(RecordingError(path, "not a regular file", "remove or rename it"))
@@ -178,22 +194,14 @@ class _Tree:
                 RecordingError(path, "links into the output folder", "link to the original, or choose another -o")
             )
         else:
-            self.jobs.append(Job(path, path.relative_to(self.root)))
+            return True
+        return False
 
     def _refuse_own_root(self, folder: Path) -> None:
         if folder == self.root:
             raise UsageError(
                 f"{folder}: an output folder of exdiff (it holds {STATE_FOLDER}); name the recordings it was made from"
             )
-
-    def _add_empty_lookalikes(self) -> None:
-        if not self._named_like_recordings:
-            return
-        occupied = {folder for job in self.jobs for folder in job.source.parents}
-        for folder in self._named_like_recordings:
-            if folder not in occupied:
-                relative = Path(folder.name) if folder == self.root else folder.relative_to(self.root)
-                self.jobs.append(Job(folder, relative))
 
 
 def _is_folder(path: Path) -> bool:
@@ -220,7 +228,7 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _check_output(paths: Sequence[Path], output: Path) -> None:
+def _check_output(paths: Iterable[Path], output: Path) -> None:
     real = _real(output)
     if os.path.exists(real) and not os.path.isdir(real):
         raise UsageError(f"{output}: the output must be a folder, and this is a file; choose another with -o")
@@ -245,22 +253,6 @@ def _is_new_or_ours(output: Path) -> bool:
     except OSError as error:
         raise UsageError(f"{output}: cannot be read ({error.strerror}); choose another with -o") from None
     return not names or STATE_FOLDER in names
-
-
-def _merge(jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """Sort by relative path, drop what was named twice, refuse two sources for one place in the output."""
-    merged: list[Job] = []
-    for job in sorted(jobs, key=lambda job: (job.relative.parts, job.source.parts)):
-        if merged and job.relative.is_relative_to(merged[-1].relative):
-            earlier = merged[-1]
-            if job.relative == earlier.relative and _real(job.source) == _real(earlier.source):
-                continue
-            raise UsageError(
-                f"{earlier.source} and {job.source} would both be written to {earlier.relative}; "
-                "enhance them into separate output folders (-o)"
-            )
-        merged.append(job)
-    return tuple(merged)
 
 
 def _nothing_found(folders: Sequence[Path], suffixes: frozenset[str], problems: Sequence[RecordingError]) -> str:

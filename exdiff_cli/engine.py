@@ -18,12 +18,13 @@ from typing import TypeVar
 import torch
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe, publish_text
-from exdiff_cli.bundle import Bundle
-from exdiff_cli.discover import Discovery, Job, discover
+from exdiff_cli.bundle import Bundle, bundle_reference
+from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, OutputError, RecordingError
+from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked
-from exdiff_cli.manifest import Manifest, fingerprint
+from exdiff_cli.manifest import MadeWith, Manifest, fingerprint
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
@@ -56,10 +57,11 @@ class Outcome:
 
 @dataclass
 class RunResult:
-    """All outcomes of a run, and the exit code that they amount to.
+    """The outcomes of a run, and the exit code that they amount to.
 
-    ``left`` recordings were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or
-    the deadline. ``refused`` where they failed because the disk took nothing any more.
+    ``skipped`` recordings were done before; they are only counted, as there may be a million of them. ``left`` ones
+    were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline.
+    ``refused`` where they failed because the disk took nothing any more.
     """
 
     output: Path
@@ -70,6 +72,7 @@ class RunResult:
     stopped_by: Signals | None = None
     gave_up: bool = False
     refused: bool = False
+    skipped: int = 0
 
     @property
     def done(self) -> list[Outcome]:
@@ -78,10 +81,6 @@ class RunResult:
     @property
     def failed(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.error is not None]
-
-    @property
-    def skipped(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.skipped]
 
     @property
     def exit_code(self) -> int:
@@ -165,8 +164,9 @@ def enhance_found(
         run.result.problems = [str(problem) for problem in found.problems]
         with run.problem_noted():
             if manifest.is_empty():
-                rebuild(manifest, output, {job.relative for job in found.jobs} if part else None)
+                rebuild(manifest, output, found.jobs.holds if part else None)
             remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
+        manifest.remember(made_with(bundle, settings))
         pending = run.plan(found.jobs)
         run.enhance(pending)
         run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
@@ -175,6 +175,13 @@ def enhance_found(
             manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
     run.result.seconds = perf_counter() - began
     return run.result
+
+
+def made_with(bundle: Bundle, settings: Settings) -> MadeWith:
+    """What the manifest must keep so that ``exdiff retry`` can make results as this run does."""
+    examples = None if bundle.examples is None else str(bundle.examples)
+    keys = (settings.cache_key(), bundle.weights_sha256)
+    return MadeWith(*keys, settings.as_dict(), bundle_reference(bundle), examples)
 
 
 def remove_leftovers(output: Path, untouched_for: float = 0.0) -> None:
@@ -227,23 +234,21 @@ class _Run:
         self.enhancer = Enhancer(bundle, settings, torch.device(resources.device))
         self.result = RunResult(output)
         self._refusals = 0
-        self._claimed: set[Path] = set()
+        self._found = Jobs()
         self._open_streams: set[RecordingStream] = set()
 
-    def plan(self, jobs: Iterable[Job]) -> list[Job]:
+    def plan(self, jobs: Jobs) -> Jobs:
         """Leave out what is done under the same settings and weights; register the rest."""
-        pending = []
-        for job in jobs:
-            self._claimed.add(job.relative)
-            if self.options.only_failed and not self.manifest.has_failed(job.relative):
-                continue
-            arguments = (job.relative, job.source, self.key, self.bundle.weights_sha256, self.output)
-            if self.manifest.is_done(*arguments):
+        keys = (self.key, self.bundle.weights_sha256)
+        self._found, pending = jobs, Jobs()
+        for page in pages(jobs, PAGE_JOBS):
+            wanted = self.manifest.failed_among(page) if self.options.only_failed else page
+            done, others = self.manifest.split_done(wanted, *keys, self.output)
+            for job in done:
                 self._end(Outcome(job, skipped=True))
-            else:
-                pending.append(job)
-        self.manifest.plan(pending)
-        self.listener.planned(len(pending), len(self._claimed))
+            self.manifest.plan(others, *keys)
+            pending.add(others)
+        self.listener.planned(len(pending), len(jobs))
         return pending
 
     @property
@@ -265,7 +270,7 @@ class _Run:
         except RecordingError as error:
             self.result.problems.append(str(error))
 
-    def enhance(self, jobs: Sequence[Job]) -> None:
+    def enhance(self, jobs: Iterable[Job]) -> None:
         """Decode ahead in one thread, run the models here, publish behind in another."""
         size = self.resources.batch
         publisher = ThreadPoolExecutor(1, "publish")
@@ -317,7 +322,7 @@ class _Run:
         rate = self.bundle.spectral.sample_rate
         stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate)
         relative = stream.writer.target.relative_to(self.output)
-        if relative != job.relative and relative in self._claimed:
+        if relative != job.relative and (self._found.holds(relative) or self.manifest.get(relative)):
             raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
         self._open_streams.add(stream)
         self.pace.take(stream, recording.seconds)
@@ -379,6 +384,7 @@ class _Run:
                     output_size=report.output.bytes,
                     output_sha256=report.output.sha256,
                     timings=report.seconds,
+                    output_mtime_ns=target.stat().st_mtime_ns,
                 )
         except Exception as error:
             self._fail(job, error, stream)
@@ -409,7 +415,10 @@ class _Run:
         self.pace.drop(stream)
 
     def _end(self, outcome: Outcome) -> None:
-        self.result.outcomes.append(outcome)
+        if outcome.skipped:
+            self.result.skipped += 1
+        else:
+            self.result.outcomes.append(outcome)
         self.listener.ended(outcome)
 
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import quote
 
 from exdiff_cli.audio.io import file_sha256, publish_text
-from exdiff_cli.discover import Job
 from exdiff_cli.errors import RecordingError, StateError, UsageError
+from exdiff_cli.jobs import Job, pages
 from exdiff_cli.lock import state_folder
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,20 @@ CREATE TABLE recordings (
 """
 _INDEX = "CREATE INDEX recordings_by_state ON recordings (state)"
 
-_STEPS: tuple[tuple[str, ...], ...] = ((_TABLE, _INDEX),)
+_RUNS = """
+CREATE TABLE runs (
+    settings_key TEXT NOT NULL,
+    weights_sha256 TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    bundle TEXT NOT NULL,
+    examples TEXT,
+    PRIMARY KEY (settings_key, weights_sha256)
+) WITHOUT ROWID
+"""
+_STEPS: tuple[tuple[str, ...], ...] = (
+    (_TABLE, _INDEX),
+    ("ALTER TABLE recordings ADD COLUMN output_mtime_ns INTEGER", _RUNS),
+)
 """Statements that bring a manifest to the next version, the first from an empty file to 1; only ever added to."""
 
 SCHEMA_VERSION = len(_STEPS)
@@ -100,10 +113,26 @@ class Row:
     output_sha256: str | None
     timings: Mapping[str, float] = field(default_factory=dict)
     updated_at: str = ""
+    output_mtime_ns: int | None = None
 
     def as_json(self) -> str:
         """One line of ASCII; bytes of a file name that are not UTF-8 appear as lone surrogates (PEP 383)."""
-        return json.dumps(asdict(self), default=Path.as_posix)
+        return json.dumps(vars(self), default=Path.as_posix)
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """What results of a settings key and weights hash are made with, so that more of them can be.
+
+    ``settings`` are those of :class:`exdiff_cli.settings.Settings`; ``bundle`` is a name or a folder, and
+    ``examples`` the folder that its separator was shown, if any.
+    """
+
+    settings_key: str
+    weights_sha256: str
+    settings: Mapping[str, Any]
+    bundle: str
+    examples: str | None = None
 
 
 _COLUMNS = ", ".join(column.name for column in fields(Row))
@@ -180,9 +209,9 @@ class Manifest:
     ) -> bool:
         """Whether the result of ``source`` under these settings and weights is finished and still intact.
 
-        An input of the same path, size and modification time counts as unchanged; any other of the same size
-        is hashed. The output is hashed too unless ``verify_hashes`` is off; then its size decides. What
-        cannot be read is not done.
+        An input of the same path, size and modification time counts as unchanged, and so does an output of the
+        same size and modification time; any other of the same size is hashed. With ``verify_hashes`` off, the
+        output's size decides. What cannot be read is not done.
         """
         row = self.get(relative)
         if row is None or row.state is not State.DONE:
@@ -190,21 +219,50 @@ class Manifest:
         if (row.settings_key, row.weights_sha256) != (settings_key, weights_sha256):
             return False
         try:
-            return _output_intact(row, output_root, verify_hashes) and self._input_unchanged(row, source)
+            return self._output_intact(row, output_root, verify_hashes) and self._input_unchanged(row, source)
         except (OSError, RecordingError):
             return False
 
-    def plan(self, jobs: Iterable[Job]) -> None:
+    def split_done(
+        self, jobs: Sequence[Job], settings_key: str, weights_sha256: str, output_root: Path
+    ) -> tuple[list[Job], list[Job]]:
+        """Tell the jobs that :meth:`is_done` from the others, by one query where sizes and times are unchanged."""
+        columns = "relative, source, size, mtime_ns, output, output_size, output_mtime_ns"
+        condition = "state = 'done' AND settings_key = ? AND weights_sha256 = ?"
+        rows = self._among(jobs, columns, condition, settings_key, weights_sha256)
+        done: list[Job] = []
+        others: list[Job] = []
+        for job in jobs:
+            row = rows.get(_stored(job.relative))
+            is_done = row is not None and (
+                _as_recorded(row, job.source, output_root)
+                or self.is_done(job.relative, job.source, settings_key, weights_sha256, output_root)
+            )
+            (done if is_done else others).append(job)
+        return done, others
+
+    def failed_among(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those whose last attempt failed."""
+        failed = self._among(jobs, "relative", "state = 'failed'")
+        return [job for job in jobs if _stored(job.relative) in failed]
+
+    def plan(self, jobs: Iterable[Job], settings_key: str | None = None, weights_sha256: str | None = None) -> None:
         """Register ``jobs`` as pending, all or none; earlier results in their rows no longer count.
 
-        One transaction, for which other threads must not write meanwhile.
+        ``settings_key`` and ``weights_sha256`` say what they are to be made with, where that is news. One
+        transaction, for which other threads must not write meanwhile.
         """
         statement = """
-            INSERT INTO recordings (relative, source, state, updated_at) VALUES (?, ?, 'pending', ?)
+            INSERT INTO recordings (relative, source, settings_key, weights_sha256, state, updated_at)
+            VALUES (?, ?, ?, ?, 'pending', ?)
             ON CONFLICT (relative) DO UPDATE SET
-                source = excluded.source, state = 'pending', error = NULL, updated_at = excluded.updated_at
+                source = excluded.source, state = 'pending', error = NULL,
+                settings_key = coalesce(excluded.settings_key, settings_key),
+                weights_sha256 = coalesce(excluded.weights_sha256, weights_sha256),
+                updated_at = excluded.updated_at
         """
-        rows = ((_stored(job.relative), _stored_source(job.source), _now()) for job in jobs)
+        wanted = (settings_key, weights_sha256)
+        rows = ((_stored(job.relative), _stored_source(job.source), *wanted, _now()) for job in jobs)
         with self._guarded(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany(statement, rows)
@@ -215,6 +273,22 @@ class Manifest:
         with self._guarded(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             return self._database.executemany(statement, map(_values, rows)).rowcount
+
+    def remember(self, made_with: MadeWith) -> None:
+        """Keep what results are made with, in place of what was kept for the same keys."""
+        values = [made_with.settings_key, made_with.weights_sha256, json.dumps(dict(made_with.settings))]
+        folders = [text and _stored(text) for text in (made_with.bundle, made_with.examples)]
+        self._write("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", *values, *folders)
+
+    def made_with(self, settings_key: str | None, weights_sha256: str | None) -> MadeWith | None:
+        """What results of these keys are made with; None where an older exdiff did not say."""
+        statement = "SELECT * FROM runs WHERE settings_key = ? AND weights_sha256 = ?"
+        with self._guarded():
+            found = self._database.execute(statement, (settings_key, weights_sha256)).fetchone()
+        if found is None:
+            return None
+        key, weights, settings, bundle, examples = found
+        return MadeWith(key, weights, json.loads(settings), os.fsdecode(bundle), examples and os.fsdecode(examples))
 
     def start(
         self, relative: Path, source: Path, content: Fingerprint, *, settings_key: str, weights_sha256: str
@@ -230,7 +304,7 @@ class Manifest:
                 sha256 = excluded.sha256,
                 settings_key = excluded.settings_key, weights_sha256 = excluded.weights_sha256,
                 state = 'running', attempts = attempts + 1, error = NULL,
-                output = NULL, output_size = NULL, output_sha256 = NULL, timings = '{}',
+                output = NULL, output_size = NULL, output_sha256 = NULL, output_mtime_ns = NULL, timings = '{}',
                 updated_at = excluded.updated_at
         """
         identity = (content.size, content.mtime_ns, content.sha256, settings_key, weights_sha256)
@@ -244,6 +318,7 @@ class Manifest:
         output_size: int,
         output_sha256: str,
         timings: Mapping[str, float],
+        output_mtime_ns: int | None = None,
     ) -> None:
         """Record that ``output``, a path below the output folder, is published.
 
@@ -251,10 +326,11 @@ class Manifest:
         """
         statement = """
             UPDATE recordings SET
-                state = 'done', output = ?, output_size = ?, output_sha256 = ?, timings = ?, updated_at = ?
+                state = 'done', output = ?, output_size = ?, output_sha256 = ?, output_mtime_ns = ?, timings = ?,
+                updated_at = ?
             WHERE relative = ? AND state = 'running'
         """
-        result = (_stored(output), output_size, output_sha256, json.dumps(dict(timings)))
+        result = (_stored(output), output_size, output_sha256, output_mtime_ns, json.dumps(dict(timings)))
         if not self._write(statement, *result, _now(), _stored(relative)):
             raise ValueError(f"{relative} was finished without having been started")
 
@@ -270,11 +346,6 @@ class Manifest:
         """The row of one recording."""
         rows = self._select("WHERE relative = ?", _stored(relative))
         return rows[0] if rows else None
-
-    def has_failed(self, relative: Path) -> bool:
-        """Whether the last attempt at a recording failed."""
-        row = self.get(relative)
-        return row is not None and row.state is State.FAILED
 
     def rows(self, state: State | None = None) -> Iterator[Row]:
         """All rows, or those in ``state``, by relative path; rows may be written meanwhile."""
@@ -299,7 +370,24 @@ class Manifest:
 
     def export_jsonl(self, path: Path) -> None:
         """Write all rows to ``path``, one JSON object a line, whole or not at all. Raises RecordingError."""
-        publish_text(path, "".join(f"{row.as_json()}\n" for row in self.rows()))
+        publish_text(path, (f"{row.as_json()}\n" for row in self.rows()))
+
+    def _output_intact(self, row: Row, output_root: Path, verify_hashes: bool) -> bool:
+        if row.output is None:
+            return False
+        output = output_root / row.output
+        status = output.stat()
+        if status.st_size != row.output_size:
+            return False
+        if status.st_mtime_ns == row.output_mtime_ns or not verify_hashes:
+            return True
+        if file_sha256(output) != row.output_sha256:
+            return False
+        if not self.read_only:
+            # The next run need not hash it again.
+            statement = "UPDATE recordings SET output_mtime_ns = ? WHERE relative = ?"
+            self._write(statement, status.st_mtime_ns, _stored(row.relative))
+        return True
 
     def _input_unchanged(self, row: Row, source: Path) -> bool:
         status = source.stat()
@@ -329,6 +417,18 @@ class Manifest:
         reason = reason.encode(errors="backslashreplace").decode()
         paths = (_stored(relative), _stored_source(source))
         self._write(statement, *paths, state.value, attempts, reason, _now())
+
+    def _among(
+        self, jobs: Sequence[Job], columns: str, condition: str, *values: object
+    ) -> dict[str | bytes, tuple[Any, ...]]:
+        """``columns``, the first of them ``relative``, of those rows of ``jobs`` for which a condition holds."""
+        rows: dict[str | bytes, tuple[Any, ...]] = {}
+        with self._guarded():
+            for page in pages((_stored(job.relative) for job in jobs), PAGE_ROWS):
+                places = ", ".join("?" * len(page))
+                statement = f"SELECT {columns} FROM recordings WHERE {condition} AND relative IN ({places})"
+                rows |= {row[0]: row for row in self._database.execute(statement, (*values, *page))}
+        return rows
 
     def _select(self, clause: str, *values: object) -> list[Row]:
         with self._guarded():
@@ -451,18 +551,22 @@ def _set_aside(path: Path, damage: _DamagedError) -> Path:
     return aside
 
 
-def _output_intact(row: Row, output_root: Path, verify_hashes: bool) -> bool:
-    if row.output is None:
+def _as_recorded(row: tuple[Any, ...], source: Path, output_root: Path) -> bool:
+    """Whether input and output are where they were, of the same sizes and modification times; bytes decide else."""
+    _, recorded_source, size, mtime_ns, output, output_size, output_mtime_ns = row
+    if output is None or recorded_source != _stored_source(source):
         return False
-    output = output_root / row.output
-    if output.stat().st_size != row.output_size:
+    try:
+        original, result = os.stat(source), os.stat(os.path.join(output_root, os.fsdecode(output)))
+    except OSError:
         return False
-    return not verify_hashes or file_sha256(output) == row.output_sha256
+    found = (original.st_size, original.st_mtime_ns, result.st_size, result.st_mtime_ns)
+    return found == (size, mtime_ns, output_size, output_mtime_ns)
 
 
-def _stored(path: Path) -> str | bytes:
+def _stored(path: Path | str) -> str | bytes:
     """Text, or the raw bytes of a name that is not UTF-8, which SQLite cannot hold as text."""
-    text = path.as_posix()
+    text = os.fspath(path)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -472,7 +576,7 @@ def _stored(path: Path) -> str | bytes:
 
 def _stored_source(source: Path) -> str | bytes:
     """Absolute, so that a later run from another folder finds it."""
-    return _stored(Path(os.path.abspath(source)))
+    return _stored(os.path.abspath(source))
 
 
 def _values(row: Row) -> tuple[object, ...]:

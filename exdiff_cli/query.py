@@ -46,7 +46,8 @@ def ask(bundle: Bundle, query: str) -> tuple[Bundle, str]:
     content = hashlib.sha256("".join(file_sha256(path) for path in paths).encode()).hexdigest()
     name = f"{folder.resolve().name}@{content[:12]}"
     combined = hashlib.sha256((bundle.weights_sha256 + weights).encode()).hexdigest()
-    return replace(bundle, separator=separator.asking_for(wanted, name), weights_sha256=combined), name
+    asked = separator.asking_for(wanted, name)
+    return replace(bundle, separator=asked, weights_sha256=combined, examples=folder.resolve()), name
 
 
 def _stretches(path: Path) -> list[Samples]:

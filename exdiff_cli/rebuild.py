@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
 
@@ -14,14 +14,14 @@ from exdiff_cli.report.sidecar import SUFFIX, QualityReport, read_sidecar
 log = logging.getLogger(__name__)
 
 
-def rebuild(manifest: Manifest, output: Path, wanted: Container[Path] | None = None) -> None:
-    """Fill the empty ``manifest`` of ``output`` with what is done by the reports there, or with those ``wanted``.
+def rebuild(manifest: Manifest, output: Path, is_wanted: Callable[[Path], bool] | None = None) -> None:
+    """Fill the empty ``manifest`` of ``output`` with what is done by the reports there, or with what ``is_wanted`` of it.
 
     A report is believed only as far as ``Manifest.is_done`` finds its hashes to be true. Those that are damaged are
     passed over: their recordings are done again. Raises RecordingError where the folder cannot be searched.
     """
     try:
-        count = manifest.restore(row for row in _rows(output) if wanted is None or row.relative in wanted)
+        count = manifest.restore(row for row in _rows(output) if is_wanted is None or is_wanted(row.relative))
     except OSError as error:
         problem = f"cannot be searched for reports ({error.strerror})"
         raise RecordingError(output, problem, "check the disk; finished recordings are done again") from error

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 
-from exdiff_cli.discover import Job
 from exdiff_cli.errors import UsageError
+from exdiff_cli.jobs import Job, Jobs
 
 AGES = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -47,9 +47,9 @@ class Selection:
     newer_than: float | None = None
     shard: Shard | None = None
 
-    def of(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those that are wanted, in order."""
-        return [job for job in jobs if self.wants(job)]
+    def of(self, jobs: Jobs) -> Jobs:
+        """Those that are wanted."""
+        return jobs if self == Selection() else Jobs(job for job in jobs if self.wants(job))
 
     def wants(self, job: Job) -> bool:
         """Whether one is. What cannot be looked at is, so that it fails visibly."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exdiff_cli.errors import UsageError
 
@@ -50,6 +51,11 @@ class Settings:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """The settings of which :meth:`as_dict` gave ``values``; TypeError where these are of another version."""
+        return cls(**{**values, "sampler": SamplerConfig(**values["sampler"])})
 
     def cache_key(self) -> str:
         """Short hexadecimal key; any setting that changes a result changes it."""

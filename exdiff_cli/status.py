@@ -74,6 +74,14 @@ def done_rows(output: Path) -> Iterator[Row]:
             yield from manifest.rows(State.DONE)
 
 
+def export_lines(output: Path) -> Iterator[str]:
+    """A line of JSON a recording, whatever its state and part; a run may be in progress meanwhile."""
+    for part in parts_of(output):
+        with Manifest.open(output, part, read_only=True) as manifest:
+            for row in manifest.rows():
+                yield f"{row.as_json()}\n"
+
+
 def verify(output: Path, checked: Callable[[], object] = lambda: None) -> Iterator[Finding]:
     """Hash every result anew and name those that differ from what was published; ``checked`` is called after each."""
     rows = done_rows(output)

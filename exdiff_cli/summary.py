@@ -55,7 +55,7 @@ def _totals(result: RunResult) -> str:
     audio = sum(outcome.report.input.duration_s for outcome in result.done if outcome.report)
     parts = [
         f"{len(result.done)} done",
-        f"{len(result.skipped)} were done before",
+        f"{result.skipped} were done before",
         f"{len(result.failed)} failed",
         *([f"{result.left} left"] if result.left else []),
     ]
@@ -83,7 +83,7 @@ def summary_json(result: RunResult) -> dict[str, object]:
         "exit_code": int(result.exit_code),
         "seconds": round(result.seconds, 3),
         "done": len(result.done),
-        "skipped": len(result.skipped),
+        "skipped": result.skipped,
         "failed": len(result.failed),
         "left": result.left,
         "problems": result.problems,

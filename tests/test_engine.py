@@ -243,7 +243,7 @@ def test_the_order_does_not_matter(
     baseline: RunResult, tree: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original: Callable[..., Any] = engine._Run.plan
-    monkeypatch.setattr(engine._Run, "plan", lambda run, jobs: original(run, jobs)[::-1])
+    monkeypatch.setattr(engine._Run, "plan", lambda run, jobs: list(original(run, jobs))[::-1])
     names = ["phone.wav", "site/a/short.wav", "site/b/disc.wav"]
     result = run([tree / name for name in names], tmp_path / "out")
     assert len(result.done) == 3
@@ -267,7 +267,7 @@ def test_a_second_run_skips_all(run: Run, calls: Path, tmp_path: Path, monkeypat
     before = {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")}
     monkeypatch.setattr(Enhancer, "__call__", None)
     result = run(calls, tmp_path / "out")
-    assert (len(result.skipped), len(result.outcomes), result.exit_code) == (3, 3, ExitCode.OK)
+    assert (result.skipped, len(result.outcomes), result.exit_code) == (3, 0, ExitCode.OK)
     assert {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")} == before
 
 
@@ -293,7 +293,7 @@ def test_only_what_was_tampered_with_is_redone(run: Run, calls: Path, tmp_path: 
     gone.unlink()
     result = run(calls, tmp_path / "out")
     assert {outcome.job.source.name for outcome in result.done} == {"0.wav", "1.wav"}
-    assert len(result.skipped) == 1
+    assert result.skipped == 1
     assert tampered.read_bytes() == intact
 
 
@@ -338,7 +338,7 @@ def test_a_bad_file_is_tried_again_and_the_others_are_not(run: Run, calls: Path,
     store(calls / "bad.wav", 1.0)
     result = run(calls, tmp_path / "out")
     assert [outcome.job.source.name for outcome in result.done] == ["bad.wav"]
-    assert (len(result.skipped), result.exit_code) == (3, ExitCode.OK)
+    assert (result.skipped, result.exit_code) == (3, ExitCode.OK)
 
 
 def test_damage_in_the_middle_leaves_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,7 +537,7 @@ def test_two_results_of_one_name_never_overwrite_each_other(run: Run, tmp_path: 
     second = run(tmp_path / "in", tmp_path / "out")
     for result in (first, second):
         assert "named like that of a.gsm.wav" in errors_of(result)["a.gsm"]
-    assert len(second.skipped) == 2
+    assert second.skipped == 2
     assert (tmp_path / "out" / "a.gsm.wav").read_bytes() == content
 
 
@@ -695,7 +695,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert leftovers(out)
     assert set(states(out).values()) >= {State.DONE, State.RUNNING}
     resumed = run(tree, out)
-    assert [outcome.job.source.name for outcome in resumed.skipped] == ["phone.wav"]
+    assert resumed.skipped == 1
     assert (len(resumed.done), resumed.exit_code) == (len(TREE) - 1, ExitCode.OK)
     assert not leftovers(out)
     for name in EXACT:
@@ -717,7 +717,7 @@ def test_shards_share_an_output_folder(run: Run, calls: Path, tmp_path: Path) ->
     done = []
     for number in (1, 2):
         shard = Shard(number, 2)
-        jobs = Discovery(tuple(Selection(shard=shard).of(found.jobs)))
+        jobs = Discovery(Selection(shard=shard).of(found.jobs))
         result = enhance_found(jobs, out, run.bundle, run.settings, Resources(), options=RunOptions(part=shard.name))
         done += [outcome.job.relative.name for outcome in result.done]
         assert (out / ".exdiff" / shard.name / "manifest.jsonl").exists()
@@ -749,7 +749,7 @@ def test_after_a_signal_what_is_in_hand_is_finished_and_the_rest_left(run: Run, 
     assert counted.count(State.DONE) == len(result.done)
     assert counted.count(State.PENDING) == result.left
     resumed = run(calls, out)
-    assert (len(resumed.done), len(resumed.skipped), resumed.exit_code) == (result.left, len(result.done), 0)
+    assert (len(resumed.done), resumed.skipped, resumed.exit_code) == (result.left, len(result.done), 0)
     whole = run(calls, tmp_path / "whole")
     for outcome in whole.done:
         assert_same(out / outcome.job.relative, tmp_path / "whole" / outcome.job.relative)

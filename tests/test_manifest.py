@@ -21,7 +21,7 @@ import pytest
 from exdiff_cli import manifest as module
 from exdiff_cli.discover import STATE_FOLDER, Job
 from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
-from exdiff_cli.manifest import SCHEMA_VERSION, Fingerprint, Manifest, State, fingerprint
+from exdiff_cli.manifest import SCHEMA_VERSION, Fingerprint, MadeWith, Manifest, State, fingerprint
 
 KEY, WEIGHTS = "settings-1", "weights-1"
 NOBODY = 65534
@@ -423,6 +423,140 @@ def test_looking_on_after_a_kill_changes_nothing(out: Path) -> None:
     for _ in range(2):
         with Manifest.open(out, read_only=True) as manifest:
             assert manifest.counts()[State.RUNNING] == 1
+
+
+# Results that lie as they were left
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(10**18, 10**18))
+
+
+@pytest.fixture
+def twin(manifest: Manifest, source: Path, out: Path) -> Manifest:
+    """:func:`manifest` with one recording done, and the modification time of its result known."""
+    start(manifest, source)
+    output = finish(manifest, out)
+    assert is_done(manifest, source, out)
+    row = manifest.get(RELATIVE)
+    assert row is not None
+    assert row.output_mtime_ns == output.stat().st_mtime_ns
+    return manifest
+
+
+def split(manifest: Manifest, source: Path, out: Path) -> bool:
+    """Whether it is done, by the page's query."""
+    done, others = manifest.split_done([Job(source, RELATIVE), Job(source, Path("new.wav"))], KEY, WEIGHTS, out)
+    assert [job.relative for job in (*done, *others)] in ([RELATIVE, Path("new.wav")],)
+    return bool(done)
+
+
+def test_an_untouched_result_is_not_hashed(
+    twin: Manifest, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_hashing(monkeypatch)
+    assert is_done(twin, source, out)
+    assert split(twin, source, out)
+
+
+def test_a_touched_result_is_hashed_once(
+    twin: Manifest, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(out / RELATIVE)
+    assert split(twin, source, out)
+    forbid_hashing(monkeypatch)
+    assert split(twin, source, out)
+
+
+@pytest.mark.parametrize("content", [b"cleaN", b"cut"])
+def test_a_changed_result_is_not_done(twin: Manifest, source: Path, out: Path, content: bytes) -> None:
+    (out / RELATIVE).write_bytes(content)
+    touch(out / RELATIVE)
+    assert not split(twin, source, out)
+    (out / RELATIVE).unlink()
+    assert not split(twin, source, out)
+
+
+def test_a_page_is_split_as_each_of_it_is(
+    manifest: Manifest, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one query's worth, of every kind."""
+    monkeypatch.setattr(module, "PAGE_ROWS", 4)
+    jobs = []
+    for number in range(14):
+        relative = Path(f"{number:04}.wav")
+        jobs.append(Job(source, relative))
+        if number % 3:
+            start(manifest, source, relative)
+        if number % 3 == 2:
+            finish(manifest, out, relative)
+    for manifest_key in (KEY, "other settings"):
+        done, others = manifest.split_done(jobs, manifest_key, WEIGHTS, out)
+        expected = [job for job in jobs if manifest.is_done(job.relative, source, manifest_key, WEIGHTS, out)]
+        assert done == expected
+        assert sorted([*done, *others], key=lambda job: job.relative) == jobs
+
+
+def test_failed_among(manifest: Manifest, source: Path) -> None:
+    jobs = [Job(source, Path(f"{number}.wav")) for number in range(4)]
+    manifest.plan(jobs)
+    for job in jobs[1:3]:
+        manifest.fail(job.relative, source, "no sound")
+    assert manifest.failed_among([*jobs, Job(source, Path("new.wav"))]) == jobs[1:3]
+
+
+# What results are made with
+
+
+def test_what_results_are_made_with_is_kept(manifest: Manifest, out: Path, source: Path) -> None:
+    kept = MadeWith(KEY, WEIGHTS, {"seed": 7, "sampler": {"steps": 1}}, os.fsdecode(b"/models/\xe4"), "/horns")
+    manifest.remember(kept)
+    manifest.remember(kept)
+    assert manifest.made_with(KEY, WEIGHTS) == kept
+    assert manifest.made_with(KEY, "other") is None
+    assert manifest.made_with(None, None) is None
+    manifest.plan([Job(source, RELATIVE)], KEY, WEIGHTS)
+    manifest.fail(RELATIVE, source, "cannot be opened")
+    row = manifest.get(RELATIVE)
+    assert row is not None
+    assert manifest.made_with(row.settings_key, row.weights_sha256) == kept
+
+
+# Schema 1
+
+
+@pytest.fixture
+def version_1(out: Path, source: Path) -> Path:
+    """A manifest as version 0.1.0 wrote it, with one recording done."""
+    with Manifest.open(out) as manifest:
+        start(manifest, source)
+        finish(manifest, out)
+    with sqlite3.connect(database_of(out)) as database:
+        database.execute("ALTER TABLE recordings DROP COLUMN output_mtime_ns")
+        database.execute("DROP TABLE runs")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    return out
+
+
+def test_schema_1_is_raised_and_its_results_count(version_1: Path, source: Path) -> None:
+    for _ in range(2):
+        with Manifest.open(version_1) as manifest:
+            assert manifest.set_aside is None
+            assert is_done(manifest, source, version_1)
+            assert manifest.made_with(KEY, WEIGHTS) is None
+            manifest.remember(MadeWith(KEY, "other", {}, "b"))
+            assert manifest._database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_schema_1_is_read_and_left_as_it_is(version_1: Path, source: Path) -> None:
+    before = database_of(version_1).read_bytes()
+    with Manifest.open(version_1, read_only=True) as manifest:
+        (row,) = manifest.rows()
+        assert (row.state, row.output_mtime_ns) == (State.DONE, None)
+        assert manifest.made_with(KEY, WEIGHTS) is None
+        assert is_done(manifest, source, version_1)
+    assert database_of(version_1).read_bytes() == before
 
 
 # The file itself

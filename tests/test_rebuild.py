@@ -81,7 +81,7 @@ def test_what_is_intact_is_not_done_again(enhance: Enhance, out: Path, caplog: p
     before, rows = contents(out), rows_of(out)
     damage(out)
     result = enhance(out)
-    assert (len(result.skipped), len(result.done), result.exit_code) == (4, 0, ExitCode.OK)
+    assert (result.skipped, len(result.done), result.exit_code) == (4, 0, ExitCode.OK)
     assert contents(out) == before
     (line,) = (record.getMessage() for record in caplog.records)
     assert "damaged" in line
@@ -102,7 +102,7 @@ def test_what_is_not_intact_is_done_again(enhance: Enhance, out: Path) -> None:
     silent.write_text("{}")
     result = enhance(out)
     assert {outcome.job.source.name for outcome in result.done} == {"a.wav", "b.flac"}
-    assert len(result.skipped) == 2
+    assert result.skipped == 2
     assert list(verify(out)) == []
 
 
@@ -116,7 +116,7 @@ def test_verify_finds_what_was_changed_before_the_manifest_was_lost(out: Path) -
 
 def test_a_manifest_that_is_gone_is_rebuilt_too(enhance: Enhance, out: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(out / STATE_FOLDER)
-    assert len(enhance(out).skipped) == 4
+    assert enhance(out).skipped == 4
     (line,) = (record.getMessage() for record in caplog.records)
     assert "was gone; rebuilt from 4 reports" in line
 
@@ -124,7 +124,7 @@ def test_a_manifest_that_is_gone_is_rebuilt_too(enhance: Enhance, out: Path, cap
 def test_a_part_takes_only_what_is_its_own(enhance: Enhance, out: Path, source: Path, bundle: Bundle) -> None:
     options = RunOptions(part="shard-1-of-2")
     result = enhance_all([source / "a.wav"], out, bundle, short_settings(bundle, steps=0), Resources(), None, options)
-    assert len(result.skipped) == 1
+    assert result.skipped == 1
     with Manifest.open(out, "shard-1-of-2", read_only=True) as manifest:
         assert [row.relative.name for row in manifest.rows()] == ["a.wav"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from exdiff_cli.discover import Job
 from exdiff_cli.errors import UsageError
+from exdiff_cli.jobs import Job, Jobs
 from exdiff_cli.selection import Selection, Shard, parse_newer_than, parse_shard
 
 
-def jobs(*names: str) -> list[Job]:
-    return [Job(Path("in") / name, Path(name)) for name in names]
+def jobs(*names: str) -> Jobs:
+    return Jobs(Job(Path("in") / name, Path(name)) for name in names)
 
 
 def kept(selection: Selection, *names: str) -> list[str]:
@@ -46,8 +46,8 @@ def test_newer_ones_only_and_what_cannot_be_looked_at(tmp_path: Path) -> None:
     for name, modified in (("old.wav", 1000), ("new.wav", 3000)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (modified, modified))
-    found = [Job(tmp_path / name, Path(name)) for name in ("old.wav", "new.wav", "gone.wav")]
-    assert [job.relative.name for job in Selection(newer_than=2000).of(found)] == ["new.wav", "gone.wav"]
+    found = Jobs(Job(tmp_path / name, Path(name)) for name in ("old.wav", "new.wav", "gone.wav"))
+    assert [job.relative.name for job in Selection(newer_than=2000).of(found)] == ["gone.wav", "new.wav"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 16])

@@ -57,10 +57,6 @@ def failed(name: str) -> Outcome:
     return Outcome(Job(Path("in", name), Path(name)), error=f"in/{name}: is empty; copy it again")
 
 
-def skipped(name: str) -> Outcome:
-    return Outcome(Job(Path("in", name), Path(name)), skipped=True)
-
-
 def shown(content: RenderableType) -> str:
     console = Console(width=200)
     with console.capture() as capture:
@@ -98,7 +94,7 @@ def test_printable(text: str, expected: str) -> None:
 
 
 def test_the_table_has_a_row_a_recording() -> None:
-    result = RunResult(Path("out"), [done("a.wav"), failed("b.wav"), skipped("c.wav")], seconds=7.0)
+    result = RunResult(Path("out"), [done("a.wav"), failed("b.wav")], seconds=7.0, skipped=1)
     text = shown(run_table(result))
     (row,) = (line for line in text.splitlines() if "a.wav" in line)
     for cell in ("2.0 s", "2.25 → 2.25", "-23.4 → -23.4", "-48 → -48 dB", "4.0"):
@@ -130,8 +126,9 @@ def test_long_runs_are_summed_up() -> None:
 
 
 def test_json_holds_everything() -> None:
-    outcomes = [done("a.wav"), failed("b\n.wav"), skipped(os.fsdecode(b"\xe4.wav"))]
-    run = RunResult(Path("out"), outcomes, ["in/closed: folder cannot be read"], 1.23456)
+    odd = os.fsdecode(b"\xe4.wav")
+    outcomes = [done("a.wav"), failed("b\n.wav"), Outcome(Job(Path("in", odd), Path(odd)), skipped=True)]
+    run = RunResult(Path("out"), outcomes, ["in/closed: folder cannot be read"], 1.23456, skipped=1)
     recordings = [json.loads(json.dumps(recording_json(outcome))) for outcome in outcomes]
     assert json.loads(json.dumps(summary_json(run))) == {
         "message_type": "summary",
@@ -151,11 +148,11 @@ def test_json_holds_everything() -> None:
     assert recordings[0]["output"] == "out/a.wav"
     assert QualityReport.model_validate(recordings[0]["report"]) == outcomes[0].report
     assert recordings[1]["error"] == outcomes[1].error
-    assert (recordings[2]["output"], recordings[2]["error"], recordings[2]["report"]) == (None, None, None)
+    assert (recordings[1]["output"], recordings[1]["report"]) == (None, None)
 
 
 def test_the_exit_code_is_that_of_the_outcomes() -> None:
-    assert RunResult(Path("out"), [done("a.wav"), skipped("b.wav")]).exit_code == 0
+    assert RunResult(Path("out"), [done("a.wav")], skipped=1).exit_code == 0
     assert RunResult(Path("out"), [done("a.wav"), failed("b.wav")]).exit_code == 3
     assert RunResult(Path("out"), [done("a.wav")], ["closed: cannot be read"]).exit_code == 3
     assert RunResult(Path("out"), [failed("b.wav")], left=2).exit_code == 5

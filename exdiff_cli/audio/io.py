@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -457,11 +457,17 @@ class AtomicWriter:
             os.utime(self.temporary, ns=(self.recording.modified_ns, self.recording.modified_ns))
 
 
-def publish_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all. Creates the folder. Raises RecordingError."""
+def publish_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write ``text``, or what it gives, as UTF-8 to ``path``, whole or not at all.
+
+    Creates the folder. Raises RecordingError.
+    """
+    pieces = [text] if isinstance(text, str) else text
     with _atomic(path) as temporary, _writing(path):
         # File names may hold bytes that are not UTF-8; a report must not fail on them.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        file = temporary.open("w", encoding="utf-8", errors="backslashreplace")
+        with file:
+            file.writelines(pieces)
 
 
 def publish_file(path: Path, source: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,7 @@ from exdiff_cli.commands.options import (
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import NoInputError, UsageError
+from exdiff_cli.jobs import Jobs
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.stdout import print_json
@@ -75,16 +77,17 @@ def find_recordings(
         raise NoInputError(
             f"none of {len(found.jobs)} recordings is selected; see --include, --exclude, --newer-than, --shard"
         )
-    return Discovery(tuple(wanted), found.problems), target
+    return Discovery(wanted, found.problems), target
 
 
-def open_list(name: str, null: bool) -> list[Path]:
+def open_list(name: str, null: bool) -> Iterator[Path]:
     """The paths of a list, ``-`` for stdin; :class:`UsageError` where it cannot be read."""
     if name == "-":
-        return read_list(sys.stdin.buffer, null)
+        yield from read_list(sys.stdin.buffer, null)
+        return
     try:
         with Path(name).open("rb") as file:
-            return read_list(file, null)
+            yield from read_list(file, null)
     except OSError as error:
         raise UsageError(f"--files-from {name}: cannot be read ({error.strerror}); name a file, or -") from error
 
@@ -165,7 +168,7 @@ def enhance(
         lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
     )
     if is_stream:
-        found, target = Discovery(()), output or DASH
+        found, target = Discovery(Jobs()), output or DASH
     else:
         found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)

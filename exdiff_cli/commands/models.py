@@ -1,18 +1,21 @@
-"""`exdiff adapt` and `exdiff bundle`: bundles of one's own."""
+"""`exdiff models`: which bundles there are; `exdiff adapt` and `exdiff bundle`: bundles of one's own."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.commands.options import (
     BatchOption,
     BundleOption,
     DeviceOption,
+    JsonLinesOption,
     RateOption,
     SeedOption,
     StrengthOption,
@@ -24,6 +27,19 @@ from exdiff_cli.commands.options import (
 from exdiff_cli.discover import discover
 from exdiff_cli.errors import ExitCode, UsageError
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
+
+
+def models(as_json: JsonLinesOption = False) -> None:
+    """List the model bundles that ship, with the hashes of their weights checked; code 2 if one is broken."""
+    from exdiff_cli.models import list_models, models_table
+
+    found = list_models()
+    if as_json:
+        for model in found:
+            typer.echo(json.dumps(model.as_json()))
+    else:
+        Console().print(models_table(found))
+    raise typer.Exit(ExitCode.USAGE if any(model.problem for model in found) else ExitCode.OK)
 
 
 def adapt(

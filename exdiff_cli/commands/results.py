@@ -1,7 +1,8 @@
-"""`exdiff status` and `exdiff verify`: what an output folder holds."""
+"""`exdiff status`, `exdiff verify` and `exdiff manifest export`: what an output folder holds."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,14 @@ from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli.commands.options import JsonLinesOption
-from exdiff_cli.errors import ExitCode
+from exdiff_cli.errors import ExitCode, RecordingError, UsageError
 from exdiff_cli.logs import no_bar
 from exdiff_cli.stdout import print_json
 from exdiff_cli.text import printable
 
 OutputArgument = Annotated[Path, typer.Argument(help="An output folder of exdiff.")]
+
+manifest = typer.Typer(no_args_is_help=True, help="What is known of every recording.")
 
 
 def status(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
@@ -47,3 +50,22 @@ def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
     else:
         typer.echo(f"{total} results checked, {count} not as they were made")
     raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)
+
+
+@manifest.command("export")
+def export(
+    output: OutputArgument,
+    file: Annotated[str, typer.Argument(help="Where to write, - for stdout.")] = "-",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, the only form there is.")] = True,
+) -> None:
+    """Write a JSON object a line for every recording: its original, result, hashes, state, error, and times."""
+    from exdiff_cli.audio.io import publish_text
+    from exdiff_cli.status import export_lines
+
+    if file == "-":
+        sys.stdout.writelines(export_lines(output))
+        return
+    try:
+        publish_text(Path(file), export_lines(output))
+    except RecordingError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,35 @@
+"""`exdiff doctor`: whether exdiff works on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from exdiff_cli.commands.options import BundleOption, DeviceOption, JsonLinesOption, ThreadsOption, choose_device
+from exdiff_cli.errors import ExitCode
+from exdiff_cli.settings import DEFAULT_BUNDLE
+
+
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="Where results are to go.")] = Path("."),
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    as_json: JsonLinesOption = False,
+) -> None:
+    """Check device, libraries, codecs, disk and bundles, and enhance a tone without a network; code 2 if one fails."""
+    from exdiff_cli.doctor import Verdict, doctor_table, examine
+
+    checks = []
+    for check in examine(folder, bundle, choose_device(device)):
+        checks.append(check)
+        if as_json:
+            typer.echo(json.dumps(check.as_json()))
+    if not as_json:
+        Console().print(doctor_table(checks))
+    broken = any(check.verdict is Verdict.PROBLEM for check in checks)
+    raise typer.Exit(ExitCode.USAGE if broken else ExitCode.OK)

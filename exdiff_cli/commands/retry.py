@@ -1,0 +1,52 @@
+"""`exdiff retry`: once more what failed, without repeating any option."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from exdiff_cli.commands.enhance import show_result
+from exdiff_cli.commands.options import (
+    DeviceOption,
+    JsonLinesOption,
+    LogFormatOption,
+    QuietOption,
+    ThreadsOption,
+    VerboseOption,
+    choose_device,
+)
+from exdiff_cli.commands.results import OutputArgument
+from exdiff_cli.settings import Resources
+from exdiff_cli.stopping import Stop, on_signals, parse_duration
+
+log = logging.getLogger(__name__)
+
+
+def retry(
+    output: OutputArgument,
+    batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
+    grace: Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")] = "30s",
+    lock_wait: Annotated[
+        str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    as_json: JsonLinesOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:
+    """Try again what failed in an output folder, from the same originals with the same settings and models."""
+    from exdiff_cli.engine import RunOptions
+    from exdiff_cli.follow import following
+    from exdiff_cli.retry import find_failed, retry_failed, together
+
+    stop = Stop(grace=parse_duration(grace, "--grace"))
+    options = RunOptions(stop=stop, lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0)
+    resources = Resources(choose_device(device), batch)
+    with following(as_json) as listener, on_signals(stop, log.warning):
+        result = together(output, retry_failed(output, find_failed(output), resources, listener, options))
+    show_result(result, as_json)
+    raise typer.Exit(result.exit_code)
