@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def rebuild(manifest: Manifest, output: Path, is_wanted: Callable[[Path], bool] | None = None) -> None:
-    """Fill the empty ``manifest`` of ``output`` with what is done by the reports there, or with what ``is_wanted`` of it.
+    """Fill the empty ``manifest`` of ``output`` with what is done by the reports there, as far as it ``is_wanted``.
 
     A report is believed only as far as ``Manifest.is_done`` finds its hashes to be true. Those that are damaged are
     passed over: their recordings are done again. Raises RecordingError where the folder cannot be searched.

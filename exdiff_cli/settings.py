@@ -55,6 +55,8 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The settings of which :meth:`as_dict` gave ``values``; TypeError where these are of another version."""
+        from exdiff_cli.diffuse.generate import SamplerConfig
+
         return cls(**{**values, "sampler": SamplerConfig(**values["sampler"])})
 
     def cache_key(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from exdiff_cli import cli
+from exdiff_cli import cli, logs
 from exdiff_cli.commands.config import configured
 from exdiff_cli.config import FILE_NAME, MAIN, find_config, read_config, unknown_variables, variable
 from exdiff_cli.errors import UsageError
@@ -245,12 +245,13 @@ def test_a_wrong_variable_is_named(show: Show) -> None:
         show(EXDIFF_BATCH="many")
 
 
-def test_what_the_command_refuses_later_names_the_file_too(calls: Path) -> None:
+def test_what_the_command_refuses_later_names_the_file_too(calls: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write(calls / FILE_NAME, "shard = '0/3'")
+    caplog.set_level(logs.NOTICE, "exdiff_cli")
     result = CliRunner().invoke(cli.app, ["enhance", str(calls)])
     assert isinstance(result.exception, UsageError)
     assert str(result.exception).endswith(f"(--shard is from {file})")
-    assert f"settings from {file}" in result.stderr
+    assert f"settings from {file}" in caplog.text
     result = CliRunner().invoke(cli.app, ["enhance", str(calls), "--shard", "0/4"])
     assert str(result.exception).startswith("--shard 0/4: ")
     assert str(file) not in str(result.exception)

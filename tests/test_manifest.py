@@ -549,16 +549,6 @@ def test_schema_1_is_raised_and_its_results_count(version_1: Path, source: Path)
             assert manifest._database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
-def test_schema_1_is_read_and_left_as_it_is(version_1: Path, source: Path) -> None:
-    before = database_of(version_1).read_bytes()
-    with Manifest.open(version_1, read_only=True) as manifest:
-        (row,) = manifest.rows()
-        assert (row.state, row.output_mtime_ns) == (State.DONE, None)
-        assert manifest.made_with(KEY, WEIGHTS) is None
-        assert is_done(manifest, source, version_1)
-    assert database_of(version_1).read_bytes() == before
-
-
 # The file itself
 
 

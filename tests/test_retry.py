@@ -50,6 +50,12 @@ def call(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def summary_of(result: Any) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    assert summary["message_type"] == "summary"
+    return summary
+
+
 def enhance(calls: Path, bundle: Path, *options: object) -> Path:
     out = calls.with_name("out")
     assert call("enhance", calls, "-o", out, "--bundle", bundle, "--device", "cpu", *options).exit_code == 3
@@ -65,7 +71,7 @@ def test_what_failed_is_done_with_the_options_of_its_run(
     assert call("retry", out, "--device", "cpu").exit_code == 3
     store(calls / "sub" / "bad.wav", 1.2)
     result = call("retry", out, "--device", "cpu", "--json")
-    told = json.loads(result.stdout)
+    told = summary_of(result)
     assert (result.exit_code, told["done"], told["failed"], told["skipped"]) == (0, 1, 0, 0)
     retried, first = (read_sidecar(sidecar_path(out / name)) for name in ("sub/bad.wav", "good.wav"))
     assert (retried.seed, retried.settings) == (7, first.settings)
@@ -120,7 +126,7 @@ def test_parts_and_settings_are_kept_apart(calls: Path, bundle: Bundle) -> None:
     for name in "abc":
         store(calls / f"{name}.wav", 1.0)
     result = call("retry", out, "--device", "cpu", "--json")
-    assert json.loads(result.stdout)["done"] == 3
+    assert summary_of(result)["done"] == 3
     reports = {name: json.loads(sidecar_path(out / f"{name}.wav").read_text()) for name in "abc"}
     assert {name: each["settings"]["sampler"]["steps"] for name, each in reports.items()} == {"a": 1, "b": 1, "c": 0}
 
