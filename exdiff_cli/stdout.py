@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -24,6 +24,14 @@ def print_json(message: Mapping[str, object]) -> None:
     with _lock, _writing():
         if sys.stdout is not None:
             sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines that end themselves, as they come; raises as :func:`copy_to_stdout` does."""
+    with _lock, _writing():
+        if sys.stdout is not None:
+            sys.stdout.writelines(lines)
             sys.stdout.flush()
 
 

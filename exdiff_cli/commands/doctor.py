@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from exdiff_cli.commands.options import BundleOption, DeviceOption, JsonLinesOption, ThreadsOption, choose_device
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.settings import DEFAULT_BUNDLE
+from exdiff_cli.stdout import print_json
 
 
 def doctor(
@@ -28,7 +28,7 @@ def doctor(
     for check in examine(folder, bundle, choose_device(device)):
         checks.append(check)
         if as_json:
-            typer.echo(json.dumps(check.as_json()))
+            print_json(check.as_json())
     if not as_json:
         Console().print(doctor_table(checks))
     broken = any(check.verdict is Verdict.PROBLEM for check in checks)

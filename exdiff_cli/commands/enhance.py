@@ -100,7 +100,7 @@ def enhance(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Where to write; with - a file. [default: INPUT-enhanced beside the input]"
+            "-o", "--output", help="Where to write; with - a file. (default: INPUT-enhanced beside the input)"
         ),
     ] = None,
     files_from: Annotated[

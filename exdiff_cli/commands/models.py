@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +26,7 @@ from exdiff_cli.commands.options import (
 from exdiff_cli.discover import discover
 from exdiff_cli.errors import ExitCode, UsageError
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
+from exdiff_cli.stdout import print_json
 
 
 def models(as_json: JsonLinesOption = False) -> None:
@@ -36,7 +36,7 @@ def models(as_json: JsonLinesOption = False) -> None:
     found = list_models()
     if as_json:
         for model in found:
-            typer.echo(json.dumps(model.as_json()))
+            print_json(model.as_json())
     else:
         Console().print(models_table(found))
     raise typer.Exit(ExitCode.USAGE if any(model.problem for model in found) else ExitCode.OK)
@@ -48,7 +48,7 @@ def adapt(
     bundle: BundleOption = DEFAULT_BUNDLE,
     max_time: Annotated[str, typer.Option(help="Training time, as 15m or 1h.")] = "15m",
     data: Annotated[
-        Path | None, typer.Option(help="Data directory to take clean speech from. [default: shipped]")
+        Path | None, typer.Option(help="Data directory to take clean speech from. (default: shipped)")
     ] = None,
     learning_rate: RateOption = 5e-4,
     batch: BatchOption = 8,
@@ -83,8 +83,8 @@ def bundle_command(
     extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors.")],
     diffuse: Annotated[Path, typer.Option(help="Diffusion model trained on it, *.safetensors.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
-    steps: Annotated[int | None, typer.Option(min=0, help="Default steps. [default: as trained]")] = None,
-    start: Annotated[float | None, typer.Option(help="Time of the warm start. [default: as trained]")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Default steps. (default: as trained)")] = None,
+    start: Annotated[float | None, typer.Option(help="Time of the warm start. (default: as trained)")] = None,
     strength: StrengthOption = None,
     by_example: Annotated[
         Path | None, typer.Option(help="Separator that is asked by example, *.safetensors, for `--query FOLDER`.")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", "SamplerConfig", "NetConfig")
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
-StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. [default: the bundle's]")]
+StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. (default: the bundle's)")]
 PresetOption = Annotated[
-    str | None, typer.Option(help="fast, balanced or best, in place of --steps. [default: balanced]")
+    str | None, typer.Option(help="fast, balanced or best, in place of --steps. (default: balanced)")
 ]
 StrengthOption = Annotated[
     float | None,
-    typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. [default: the bundle's]"),
+    typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. (default: the bundle's)"),
 ]
 QueryOption = Annotated[
     str, typer.Option(help="What to take out: speech, noise (all the rest), or what sounds like a folder of examples.")
@@ -64,7 +64,7 @@ VerboseOption = Annotated[
     ),
 ]
 LogFormatOption = Annotated[
-    LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. [default: text]")
+    LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. (default: text)")
 ]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from exdiff_cli.commands.options import JsonLinesOption
 from exdiff_cli.errors import ExitCode, RecordingError, UsageError
 from exdiff_cli.logs import no_bar
-from exdiff_cli.stdout import print_json
+from exdiff_cli.stdout import print_json, print_lines
 from exdiff_cli.text import printable
 
 OutputArgument = Annotated[Path, typer.Argument(help="An output folder of exdiff.")]
@@ -63,7 +62,7 @@ def export(
     from exdiff_cli.status import export_lines
 
     if file == "-":
-        sys.stdout.writelines(export_lines(output))
+        print_lines(export_lines(output))
         return
     try:
         publish_text(Path(file), export_lines(output))

@@ -43,7 +43,7 @@ def train_extract(
     out: OutOption,
     preset: Annotated[str, typer.Option(help="small, or base: as published, for GPUs.")] = "small",
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="Dual-path blocks of small; --init may have fewer. [default: 2]")
+        int | None, typer.Option(min=1, help="Dual-path blocks of small; --init may have fewer. (default: 2)")
     ] = None,
     max_time: TimeOption = "90m",
     validate_every: EveryOption = "20m",
@@ -89,11 +89,11 @@ def train_diffuse(
     batch: BatchOption = 8,
     learning_rate: RateOption = 1e-3,
     noise_scale: Annotated[
-        float | None, typer.Option(help="The bridge's noise, c. [default: the shipped bundle's]")
+        float | None, typer.Option(help="The bridge's noise, c. (default: the shipped bundle's)")
     ] = None,
     process: Annotated[str, typer.Option(help="bridge or ouve.")] = "bridge",
     estimate: Annotated[
-        bool | None, typer.Option(help="Show it the separator's estimate and start from there. [default: as preset]")
+        bool | None, typer.Option(help="Show it the separator's estimate and start from there. (default: as preset)")
     ] = None,
     latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
     loss_exponent: ExponentOption = Objective.exponent,
