@@ -12,8 +12,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO
 
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
-from exdiff_cli.jobs import Job as Job  # what others import from here
-from exdiff_cli.jobs import Jobs
+from exdiff_cli.jobs import Job, Jobs
 
 STATE_FOLDER = ".exdiff"
 """Folder that marks an output folder as ours and holds its state."""

@@ -14,8 +14,8 @@ from rich.text import Text
 from exdiff_cli.audio.io import probe
 from exdiff_cli.bench import run_bench
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.discover import Job
 from exdiff_cli.errors import RecordingError, UsageError
+from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Manifest
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.text import printable

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from exdiff_cli.audio.io import Recording
-from exdiff_cli.discover import Job
 from exdiff_cli.engine import Listener, Outcome
+from exdiff_cli.jobs import Job
 from exdiff_cli.logs import fields
 from exdiff_cli.progress import Progress
 from exdiff_cli.report.sidecar import QualityReport

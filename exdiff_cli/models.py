@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.table import Column, Table
 from rich.text import Text
-from torch import nn
 
 from exdiff_cli.bundle import can_be_asked_by_example, find_bundles, load_bundle, load_example_separator
 from exdiff_cli.errors import BundleError
+from exdiff_cli.extract.resunet import count_parameters
 from exdiff_cli.text import printable
 
 
@@ -53,14 +53,10 @@ def read_model(folder: Path) -> ModelFacts:
         str(folder),
         sample_rate=bundle.spectral.sample_rate,
         steps=bundle.sampler.steps,
-        parameters=_parameters(bundle.separator) + _parameters(bundle.score_net),
+        parameters=count_parameters(bundle.separator) + count_parameters(bundle.score_net),
         by_example=by_example,
         weights_sha256=bundle.weights_sha256,
     )
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def models_table(models: list[ModelFacts]) -> Table:

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from exdiff_cli import logs
 from exdiff_cli.audio.io import Recording
-from exdiff_cli.discover import Job
 from exdiff_cli.engine import Outcome
+from exdiff_cli.jobs import Job
 from exdiff_cli.stopping import MEASURED_FROM
 
 log = logging.getLogger(__name__)

@@ -92,5 +92,6 @@ def together(output: Path, results: Iterable[RunResult]) -> RunResult:
         whole.left += result.left
         whole.skipped += result.skipped
         whole.stopped_by = whole.stopped_by or result.stopped_by
+        whole.gave_up = whole.gave_up or result.gave_up
         whole.refused = whole.refused or result.refused
     return whole

@@ -16,9 +16,9 @@ import numpy as np
 from exdiff_cli.audio.io import AtomicWriter, Recording, Samples, WindowReader, read_windows
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
-from exdiff_cli.discover import Job
 from exdiff_cli.enhancer import Piece, segment_seed
 from exdiff_cli.errors import RecordingError
+from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.measures.loudness import LoudnessMeter
 from exdiff_cli.measures.profile import Profile, ProfileMeter

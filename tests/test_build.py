@@ -15,7 +15,7 @@ from recordings import samples_of, store, talk
 from exdiff_cli import __version__
 from exdiff_cli.audio.io import probe
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.discover import Job
+from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.report import build

@@ -15,13 +15,13 @@ import pytest
 from exdiff_cli.discover import (
     STATE_FOLDER,
     Discovery,
-    Job,
     default_output,
     discover,
     discover_listed,
     read_list,
 )
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
+from exdiff_cli.jobs import Job
 
 SUFFIXES = frozenset({".wav", ".flac"})
 NOBODY = 65534

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from exdiff_cli import dry_run
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.cli import app
-from exdiff_cli.discover import Job
 from exdiff_cli.dry_run import Load, estimate, estimate_table, measure_load
+from exdiff_cli.jobs import Job
 from exdiff_cli.settings import Resources, Settings
 
 

@@ -19,8 +19,9 @@ from threading import Thread
 import pytest
 
 from exdiff_cli import manifest as module
-from exdiff_cli.discover import STATE_FOLDER, Job
+from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
+from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import SCHEMA_VERSION, Fingerprint, MadeWith, Manifest, State, fingerprint
 
 KEY, WEIGHTS = "settings-1", "weights-1"
@@ -367,7 +368,7 @@ def run_and_kill(script: str, out: Path) -> None:
     head = """
         import sys, time
         from pathlib import Path
-        from exdiff_cli.discover import Job
+        from exdiff_cli.jobs import Job
         from exdiff_cli.manifest import Fingerprint, Manifest
         manifest = Manifest.open(Path(sys.argv[1]))
         content = Fingerprint(5, 1, "0" * 64)

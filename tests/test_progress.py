@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from exdiff_cli.audio.io import Recording
-from exdiff_cli.discover import Job
 from exdiff_cli.engine import Outcome
+from exdiff_cli.jobs import Job
 from exdiff_cli.logs import LogFormat, adjust, no_bar, set_up
 from exdiff_cli.progress import LINE_SECONDS, Progress, Tally
 

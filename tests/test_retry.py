@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.cli import app
 from exdiff_cli.discover import Discovery
-from exdiff_cli.engine import RunOptions, enhance_all, enhance_found, made_with
-from exdiff_cli.errors import BundleError, UsageError
+from exdiff_cli.engine import RunOptions, RunResult, enhance_all, enhance_found, made_with
+from exdiff_cli.errors import BundleError, ExitCode, UsageError
 from exdiff_cli.jobs import Job, Jobs
 from exdiff_cli.manifest import State
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.query import ask
 from exdiff_cli.report.sidecar import read_sidecar, sidecar_path
-from exdiff_cli.retry import find_failed, restore
+from exdiff_cli.retry import find_failed, restore, together
 from exdiff_cli.settings import Resources
 from exdiff_cli.status import read_status
 
@@ -76,6 +76,13 @@ def test_what_failed_is_done_with_the_options_of_its_run(
     retried, first = (read_sidecar(sidecar_path(out / name)) for name in ("sub/bad.wav", "good.wav"))
     assert (retried.seed, retried.settings) == (7, first.settings)
     assert read_status(out).counts["failed"] == 0
+
+
+def test_a_disk_that_refuses_ends_with_the_code_of_failures(tmp_path: Path) -> None:
+    refused = RunResult(tmp_path, problems=["a: full"], left=2, gave_up=True, refused=True)
+    whole = together(tmp_path, [RunResult(tmp_path), refused])
+    assert (whole.gave_up, whole.refused, whole.left, whole.problems) == (True, True, 2, ["a: full"])
+    assert whole.exit_code == refused.exit_code == ExitCode.SOME_FAILED
 
 
 def test_nothing_failed_is_nothing_to_do(calls: Path, bundle_folder: Path) -> None:

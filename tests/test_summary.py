@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from exdiff_cli.discover import Job
 from exdiff_cli.engine import Outcome, RunResult
+from exdiff_cli.jobs import Job
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
 from exdiff_cli.summary import TABLE_ROWS, recording_json, run_table, summary_json
 from exdiff_cli.text import printable

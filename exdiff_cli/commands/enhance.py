@@ -20,11 +20,14 @@ from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
+    GraceOption,
     JsonLinesOption,
+    LockWaitOption,
     LogFormatOption,
     PresetOption,
     QueryOption,
     QuietOption,
+    SegmentsOption,
     StepsOption,
     StrengthOption,
     ThreadsOption,
@@ -117,9 +120,7 @@ def enhance(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only what failed before.")] = False,
     max_failures: Annotated[int | None, typer.Option(min=1, help="Give up when so many recordings failed.")] = None,
-    lock_wait: Annotated[
-        str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
-    ] = None,
+    lock_wait: LockWaitOption = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     preset: PresetOption = None,
     steps: StepsOption = None,
@@ -127,12 +128,12 @@ def enhance(
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
     query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
+    batch: SegmentsOption = 4,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
     ] = None,
     max_duration: Annotated[str | None, typer.Option(help="Be done after so long: 5h, 90m.")] = None,
-    grace: Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")] = "30s",
+    grace: GraceOption = "30s",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,

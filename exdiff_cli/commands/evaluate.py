@@ -79,7 +79,8 @@ def show_scores(scores: Scores, as_json: bool, csv: Path | None, plot: Path | No
 
         draw_scores(scores, plot)
     if as_json:
-        return print_json(scores_json(scores))
+        print_json(scores_json(scores))
+        return
     for table in score_tables(scores):
         Console().print(table)
 

@@ -66,6 +66,11 @@ VerboseOption = Annotated[
 LogFormatOption = Annotated[
     LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. (default: text)")
 ]
+SegmentsOption = Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")]
+GraceOption = Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")]
+LockWaitOption = Annotated[
+    str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
+]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
 

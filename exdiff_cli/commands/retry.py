@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
 
 import typer
 
 from exdiff_cli.commands.enhance import show_result
 from exdiff_cli.commands.options import (
     DeviceOption,
+    GraceOption,
     JsonLinesOption,
+    LockWaitOption,
     LogFormatOption,
     QuietOption,
+    SegmentsOption,
     ThreadsOption,
     VerboseOption,
     choose_device,
@@ -26,11 +28,9 @@ log = logging.getLogger(__name__)
 
 def retry(
     output: OutputArgument,
-    batch: Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")] = 4,
-    grace: Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")] = "30s",
-    lock_wait: Annotated[
-        str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
-    ] = None,
+    batch: SegmentsOption = 4,
+    grace: GraceOption = "30s",
+    lock_wait: LockWaitOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
