@@ -166,7 +166,7 @@ def test_a_named_file_stands_in_for_the_one_beside(show: Show, calls: Path, tmp_
     named = write(tmp_path / "mine.toml", "seed = 5")
     for shown in (show(calls, "--config", named), show(calls, EXDIFF_CONFIG=str(named))):
         assert shown[""]["file"] == str(named)
-        assert (shown["seed"]["value"], shown["batch"]["value"]) == (5, 4)
+        assert (shown["seed"]["value"], shown["batch"]["value"]) == (5, None)
     assert show(calls)[""]["file"] == str(beside)
     assert show(calls, "--config", "/dev/null")["seed"]["source"] == "default"
 

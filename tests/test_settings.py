@@ -10,7 +10,7 @@ import pytest
 from exdiff_cli import settings as module
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
-from exdiff_cli.settings import Settings
+from exdiff_cli.settings import Resources, Settings
 
 BASE = Settings(SamplerConfig(steps=0))
 OTHER_SAMPLER: dict[str, Any] = {
@@ -81,3 +81,8 @@ def test_diffuse_restores_speech_only() -> None:
 def test_strength_is_a_share(strength: float) -> None:
     with pytest.raises(UsageError, match="give a share from 0 to 1"):
         Settings(SamplerConfig(strength=strength))
+
+
+@pytest.mark.parametrize(("device", "batch", "expected"), [("cpu", None, 1), ("cuda:1", None, 16), ("cpu", 5, 5)])
+def test_batch_suits_the_device_unless_it_is_given(device: str, batch: int | None, expected: int) -> None:
+    assert Resources.on(device, batch) == Resources(device, expected)

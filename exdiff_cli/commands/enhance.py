@@ -128,7 +128,7 @@ def enhance(
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
     query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
-    batch: SegmentsOption = 4,
+    batch: SegmentsOption = None,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
     ] = None,
@@ -174,7 +174,7 @@ def enhance(
         found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
-    resources = Resources(choose_device(device), batch)
+    resources = Resources.on(choose_device(device), batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)
     with following(as_json) as listener:

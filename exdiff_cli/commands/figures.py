@@ -12,6 +12,7 @@ from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
     PresetOption,
+    SegmentsOption,
     StepsOption,
     ThreadsOption,
     choose_device,
@@ -39,7 +40,7 @@ def bench(
     preset: PresetOption = None,
     steps: StepsOption = None,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the recording that is made for it.")] = 60,
-    batch: Annotated[int, typer.Option(min=1)] = 4,
+    batch: SegmentsOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -50,7 +51,7 @@ def bench(
 
     loaded = load_bundle(bundle)
     settings = make_settings(loaded, preset_steps(preset, steps), 0, True)
-    figures = run_bench(loaded, settings, Resources(choose_device(device), batch), seconds)
+    figures = run_bench(loaded, settings, Resources.on(choose_device(device), batch), seconds)
     if as_json:
         print_json({"message_type": "bench", **figures})
     else:

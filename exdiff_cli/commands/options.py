@@ -66,7 +66,14 @@ VerboseOption = Annotated[
 LogFormatOption = Annotated[
     LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. (default: text)")
 ]
-SegmentsOption = Annotated[int, typer.Option(min=1, help="Segments a batch; changes memory, never a result.")]
+SegmentsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batch",
+        min=1,
+        help="Segments a batch; changes memory, never a result. (default: 1 on the CPU, 16 on a GPU)",
+    ),
+]
 GraceOption = Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")]
 LockWaitOption = Annotated[
     str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")

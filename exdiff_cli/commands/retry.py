@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def retry(
     output: OutputArgument,
-    batch: SegmentsOption = 4,
+    batch: SegmentsOption = None,
     grace: GraceOption = "30s",
     lock_wait: LockWaitOption = None,
     device: DeviceOption = "auto",
@@ -45,7 +45,7 @@ def retry(
 
     stop = Stop(grace=parse_duration(grace, "--grace"))
     options = RunOptions(stop=stop, lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0)
-    resources = Resources(choose_device(device), batch)
+    resources = Resources.on(choose_device(device), batch)
     with following(as_json) as listener, on_signals(stop, log.warning):
         result = together(output, retry_failed(output, find_failed(output), resources, listener, options))
     show_result(result, as_json)
