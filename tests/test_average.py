@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundles import save_trained
+from bundles import EXTRACT, save_trained
 from safetensors.torch import load_file
 from torch import nn
 
 from exdiff_cli.bundle import read_trained
 from exdiff_cli.errors import UsageError
 from exdiff_cli.training.average import average_weights
+from exdiff_cli.training.extract import ExtractTask
+from exdiff_cli.training.run import begin
+from exdiff_cli.training.trainer import TrainOptions
 
 
 def runs(folder: Path) -> list[Path]:
@@ -32,6 +35,15 @@ def test_every_weight_is_the_mean(tmp_path: Path) -> None:
         torch.testing.assert_close(weight, torch.stack([each[name] for each in single]).mean(0))
     about = read_trained(tmp_path / "mean.safetensors", "extract")[1]
     assert about == {"model": "extract", "config": {"hidden": 4}, "steps": 33, "seconds": 300, "averaged": 3}
+
+
+def test_runs_of_other_seeds_begin_from_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        options = TrainOptions(tmp_path / str(seed), max_time=0.0, seed=seed)
+        begin(lambda: ExtractTask(EXTRACT), data_dir, options, for_diffuse=False)
+    first, second = (load_file(tmp_path / str(seed) / "last.safetensors") for seed in (1, 2))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
 
 
 def test_what_has_no_mean_is_refused(tmp_path: Path) -> None:

@@ -101,6 +101,23 @@ def test_restoration_settles_on_louder_sound_where_it_cannot_know() -> None:
     assert best[0.5] > 2 * best[0.3]
 
 
+def test_relative_loss_pulls_alike_at_every_level_of_noise() -> None:
+    """The gain of a mixture whose error is halved does not depend on how much there was; without it, it does."""
+    target, noise = spectrum(signal(1)), spectrum(signal(2))
+    gains = {
+        relative: [
+            float(
+                separation_loss(target + part * noise, target, torch.zeros(2, 4000), SMALL, objective)
+                - separation_loss(target + part / 2**0.5 * noise, target, torch.zeros(2, 4000), SMALL, objective)
+            )
+            for part in (0.3, 0.6)
+        ]
+        for relative, objective in ((each, Objective(by_pitch=0.0, relative=each)) for each in (False, True))
+    }
+    assert gains[True][1] == pytest.approx(gains[True][0], rel=0.15)
+    assert gains[False][1] > 3 * gains[False][0]
+
+
 def test_silent_targets_leave_si_sdr_out() -> None:
     waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
     estimate = spectrum(waveform + 0.1 * signal(2))

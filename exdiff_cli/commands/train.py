@@ -31,6 +31,9 @@ ExponentOption = Annotated[float, typer.Option(min=0.1, max=1.0, help="Amplitude
 PitchOption = Annotated[
     float, typer.Option(min=0, max=1, help="Share of the loss that lies where the ear tells pitches apart.")
 ]
+RelativeOption = Annotated[
+    bool, typer.Option("--loss-relative", help="Halving a mixture's error counts alike, however much there is of it.")
+]
 ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
@@ -53,6 +56,7 @@ def train_extract(
     learning_rate: RateOption = 1.5e-3,
     loss_exponent: ExponentOption = Objective.exponent,
     loss_by_pitch: PitchOption = Objective.by_pitch,
+    loss_relative: RelativeOption = Objective.relative,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -73,8 +77,8 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    task = ExtractTask(network, size.spectral, objective(loss_exponent, loss_by_pitch, choose_by))
-    begin(task, data, options, for_diffuse=False)
+    aim = objective(loss_exponent, loss_by_pitch, loss_relative, choose_by)
+    begin(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
 
 
 @train.command("diffuse")
@@ -98,6 +102,7 @@ def train_diffuse(
     latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
     loss_exponent: ExponentOption = Objective.exponent,
     loss_by_pitch: PitchOption = Objective.by_pitch,
+    loss_relative: RelativeOption = Objective.relative,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -113,9 +118,12 @@ def train_diffuse(
     separator, size = trained_separator(extract)
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    aim = objective(loss_exponent, loss_by_pitch, choose_by)
-    task = DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)
-    begin(task, data, options, for_diffuse=True)
+    aim = objective(loss_exponent, loss_by_pitch, loss_relative, choose_by)
+
+    def build() -> DiffuseTask:
+        return DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)
+
+    begin(build, data, options, for_diffuse=True)
 
 
 @train.command("by-example")
@@ -140,7 +148,8 @@ def train_by_example(
     options = train_options(
         out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
     )
-    begin(ExampleTask(trained_separator(extract)[0]), data, options, for_diffuse=False)
+    separator = trained_separator(extract)[0]
+    begin(lambda: ExampleTask(separator), data, options, for_diffuse=False)
 
 
 @train.command("average")

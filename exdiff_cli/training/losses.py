@@ -10,6 +10,12 @@ from exdiff_cli.training.objective import Objective
 
 SILENCE_ENERGY = 1e-4
 
+RELATIVE_WEIGHT = 0.25
+"""Of the logarithm of a spectral error: about the error that is left in a mixture, so that both ways pull alike."""
+
+RELATIVE_FLOOR = 0.003
+"""Spectral error below which nothing is gained any more, as with silent targets; a tenth of what is usual."""
+
 
 def recompress(spectrum: Tensor, config: SpectralConfig, exponent: float) -> Tensor:
     """Amplitudes to the ``exponent`` of the uncompressed ones, for the loss alone."""
@@ -27,13 +33,21 @@ def pitch_weights(config: SpectralConfig, by_pitch: float) -> Tensor:
     return 1 - by_pitch + by_pitch * resolution / resolution.mean()
 
 
-def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig, objective: Objective) -> Tensor:
-    """0.7 magnitude and 0.3 complex squared error, as PHASEN-like enhancers learn by; a mean weighted over bins."""
+def spectral_errors(estimate: Tensor, target: Tensor, config: SpectralConfig, objective: Objective) -> Tensor:
+    """0.7 magnitude and 0.3 complex squared error, as PHASEN-like enhancers learn by.
+
+    A mean weighted over the bins of each example, ``(batch,)``.
+    """
     estimate, target = (recompress(each, config, objective.exponent) for each in (estimate, target))
     complex_error = torch.view_as_real(estimate - target).square().sum(-1)
     magnitude = (estimate.abs().clamp_min(1e-5) - target.abs()).square()
     weights = pitch_weights(config, objective.by_pitch).to(magnitude.device)
-    return ((0.7 * magnitude + 0.3 * complex_error) * weights[:, None]).mean()
+    return ((0.7 * magnitude + 0.3 * complex_error) * weights[:, None]).mean((-2, -1))
+
+
+def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig, objective: Objective) -> Tensor:
+    """Mean of the :func:`spectral_errors`, a scalar."""
+    return spectral_errors(estimate, target, config, objective).mean()
 
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
@@ -49,9 +63,11 @@ def separation_loss(
 ) -> Tensor:
     """Ten times the spectral loss, less 0.02 per dB of SI-SDR up to 30 dB where the target is not silent.
 
-    ``waveform`` is the target's, ``(batch, samples)``.
+    ``waveform`` is the target's, ``(batch, samples)``. Where the objective is relative, the spectral part is the
+    logarithm of each example's errors.
     """
-    loss = 10 * spectral_loss(estimate, target, config, objective)
+    errors = spectral_errors(estimate, target, config, objective)
+    loss = RELATIVE_WEIGHT * (errors + RELATIVE_FLOOR).log().mean() if objective.relative else 10 * errors.mean()
     audible = waveform.square().sum(-1) > SILENCE_ENERGY * waveform.shape[-1] * 1e-2
     if audible.any():
         synthesised = synthesise(estimate[audible], waveform.shape[-1], config)

@@ -11,7 +11,8 @@ class Objective:
 
     The error is one of amplitudes to the power of ``exponent``. A squared error settles on what is expected, which lies
     the further below the true loudness the lower the exponent is: at 0.3 speech goes with the noise. ``by_pitch`` of
-    its weight, 0 to 1, lies on the bins as the ear resolves them, the rest on all alike.
+    its weight, 0 to 1, lies on the bins as the ear resolves them, the rest on all alike. ``relative`` takes the
+    logarithm of each mixture's error: to halve it is worth as much where little is left as where speech drowns.
 
     Weights are chosen by the same error and SI-SDR, or, ``by_ear``, by models of hearing:
     :mod:`exdiff_cli.training.hearing`.
@@ -19,4 +20,5 @@ class Objective:
 
     exponent: float = 0.5
     by_pitch: float = 0.5
+    relative: bool = False
     by_ear: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,13 +45,13 @@ def train_options(
     )
 
 
-def objective(exponent: float, by_pitch: float, choose_by: str) -> Objective:
+def objective(exponent: float, by_pitch: float, relative: bool, choose_by: str) -> Objective:
     """What to learn and choose by; :class:`UsageError` for a choice that there is not or that cannot be heard."""
     if choose_by not in ("loss", "hearing"):
         raise UsageError(f"--choose-by {choose_by}: there is loss and hearing")
     if choose_by == "hearing":  # Now, not at the first validation.
         heard_measures(torch.zeros(1, 16_000), torch.zeros(1, 16_000))
-    return Objective(exponent, by_pitch, by_ear=choose_by == "hearing")
+    return Objective(exponent, by_pitch, relative, by_ear=choose_by == "hearing")
 
 
 def trained_separator(path: Path) -> tuple[Separator, Preset]:
@@ -68,6 +69,10 @@ def trained_separator(path: Path) -> tuple[Separator, Preset]:
     return separator, preset
 
 
-def begin(task: Task, data: Path, options: TrainOptions, for_diffuse: bool) -> None:
-    """Load the audio and train to the end of the time given."""
-    Trainer(task, load_training_audio(data, for_diffuse), options).run()
+def begin(build: Callable[[], Task], data: Path, options: TrainOptions, for_diffuse: bool) -> None:
+    """Load the audio and train to the end of the time given what ``build`` makes.
+
+    Whatever the seed of the mixtures, it begins from the same weights: only such runs have a mean worth having.
+    """
+    torch.manual_seed(0)
+    Trainer(build(), load_training_audio(data, for_diffuse), options).run()
