@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -312,22 +313,36 @@ class _Run:
 
     def _open(self, job: Job, recording: Recording) -> RecordingStream:
         content = fingerprint(job.source)
+        rate = self.bundle.spectral.sample_rate
+        stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate)
+        relative = stream.writer.target.relative_to(self.output)
+        self._refuse_taken(job, relative)
         self.manifest.start(
             job.relative,
             job.source,
             content,
             settings_key=self.key,
             weights_sha256=self.bundle.weights_sha256,
+            output=relative,
         )
-        rate = self.bundle.spectral.sample_rate
-        stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate)
-        relative = stream.writer.target.relative_to(self.output)
-        if relative != job.relative and (self._found.holds(relative) or self.manifest.get(relative)):
-            raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
         self._open_streams.add(stream)
         self.pace.take(stream, recording.seconds)
         self.listener.began(job, recording)
         return stream
+
+    def _refuse_taken(self, job: Job, relative: Path) -> None:
+        """RecordingError where the name of a result is another one's, or that of a file that is not ours.
+
+        Ours is what has a report beside it, or was started on before: a kill may come between result and report.
+        """
+        if relative != job.relative and (self._found.holds(relative) or self.manifest.get(relative)):
+            raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
+        target = self.output / relative
+        if os.path.lexists(target) and not os.path.lexists(sidecar_path(target)):
+            row = self.manifest.get(job.relative)
+            if row is None or row.output != relative:
+                problem = f"its result would replace {target}, which exdiff did not make"
+                raise RecordingError(job.source, problem, "move that away, or choose another -o")
 
     def _batches(self, items: Iterable[StreamPiece | Broken], size: int) -> Iterator[list[StreamPiece]]:
         """Group pieces, of whatever recordings, by ``size``; what is broken is reported on the way."""
@@ -403,7 +418,8 @@ class _Run:
             raise error
         self._refusals += isinstance(error, OutputError) and error.disk
         message = _explain(job, error)
-        self.manifest.fail(job.relative, job.source, message)
+        gone = stream is not None and not os.path.lexists(stream.writer.target)
+        self.manifest.fail(job.relative, job.source, message, output_gone=gone)
         self._end(Outcome(job, error=message))
 
     def _drop(self, stream: RecordingStream) -> None:

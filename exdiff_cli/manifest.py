@@ -291,23 +291,34 @@ class Manifest:
         return MadeWith(key, weights, json.loads(settings), os.fsdecode(bundle), examples and os.fsdecode(examples))
 
     def start(
-        self, relative: Path, source: Path, content: Fingerprint, *, settings_key: str, weights_sha256: str
+        self,
+        relative: Path,
+        source: Path,
+        content: Fingerprint,
+        *,
+        settings_key: str,
+        weights_sha256: str,
+        output: Path | None = None,
     ) -> None:
-        """Record that work on ``source``, as ``content`` describes it, begins; counts one attempt."""
+        """Record that work on ``source``, as ``content`` describes it, begins; counts one attempt.
+
+        ``output`` is the name, below the output folder, that is the result's from now on, whether it is there or not.
+        """
         statement = """
             INSERT INTO recordings
-                (relative, source, size, mtime_ns, sha256, settings_key, weights_sha256,
+                (relative, source, size, mtime_ns, sha256, settings_key, weights_sha256, output,
                  state, attempts, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, 'running', 1, ?)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'running', 1, ?)
             ON CONFLICT (relative) DO UPDATE SET
                 source = excluded.source, size = excluded.size, mtime_ns = excluded.mtime_ns,
                 sha256 = excluded.sha256,
                 settings_key = excluded.settings_key, weights_sha256 = excluded.weights_sha256,
                 state = 'running', attempts = attempts + 1, error = NULL,
-                output = NULL, output_size = NULL, output_sha256 = NULL, output_mtime_ns = NULL, timings = '{}',
-                updated_at = excluded.updated_at
+                output = excluded.output, output_size = NULL, output_sha256 = NULL, output_mtime_ns = NULL,
+                timings = '{}', updated_at = excluded.updated_at
         """
-        identity = (content.size, content.mtime_ns, content.sha256, settings_key, weights_sha256)
+        named = None if output is None else _stored(output)
+        identity = (content.size, content.mtime_ns, content.sha256, settings_key, weights_sha256, named)
         self._write(statement, _stored(relative), _stored_source(source), *identity, _now())
 
     def finish(
@@ -334,9 +345,12 @@ class Manifest:
         if not self._write(statement, *result, _now(), _stored(relative)):
             raise ValueError(f"{relative} was finished without having been started")
 
-    def fail(self, relative: Path, source: Path, error: str) -> None:
-        """Record why there is no result; counts an attempt where ``start`` had not yet."""
-        self._close_row(relative, source, State.FAILED, error, attempts=1)
+    def fail(self, relative: Path, source: Path, error: str, *, output_gone: bool = False) -> None:
+        """Record why there is no result; counts an attempt where ``start`` had not yet.
+
+        With ``output_gone`` the name that ``start`` gave the result is free again.
+        """
+        self._close_row(relative, source, State.FAILED, error, attempts=1, output_gone=output_gone)
 
     def skip(self, relative: Path, source: Path, reason: str) -> None:
         """Record why a recording was left alone on purpose."""
@@ -404,19 +418,22 @@ class Manifest:
             self._write(statement, _stored_source(source), content.mtime_ns, _stored(row.relative))
         return True
 
-    def _close_row(self, relative: Path, source: Path, state: State, reason: str, *, attempts: int) -> None:
+    def _close_row(
+        self, relative: Path, source: Path, state: State, reason: str, *, attempts: int, output_gone: bool = False
+    ) -> None:
         statement = """
             INSERT INTO recordings (relative, source, state, attempts, error, updated_at)
             VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (relative) DO UPDATE SET
                 source = excluded.source, state = excluded.state, error = excluded.error,
                 attempts = attempts + excluded.attempts * (state <> 'running'),
+                output = CASE WHEN ? THEN NULL ELSE output END,
                 updated_at = excluded.updated_at
         """
         # The reason may quote a file name that is not UTF-8.
         reason = reason.encode(errors="backslashreplace").decode()
         paths = (_stored(relative), _stored_source(source))
-        self._write(statement, *paths, state.value, attempts, reason, _now())
+        self._write(statement, *paths, state.value, attempts, reason, _now(), output_gone)
 
     def _among(
         self, jobs: Sequence[Job], columns: str, condition: str, *values: object

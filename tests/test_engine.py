@@ -31,7 +31,7 @@ from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, OutputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
-from exdiff_cli.manifest import Manifest, State
+from exdiff_cli.manifest import Manifest, State, fingerprint
 from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
@@ -541,6 +541,46 @@ def test_two_results_of_one_name_never_overwrite_each_other(run: Run, tmp_path: 
     assert (tmp_path / "out" / "a.gsm.wav").read_bytes() == content
 
 
+def test_a_file_that_is_not_ours_is_never_replaced(run: Run, calls: Path, tmp_path: Path) -> None:
+    """Such as another archive's originals below -o."""
+    out = tmp_path / "out"
+    foreign = store(out / "1.wav", 1.0)
+    before = foreign.read_bytes()
+    for _ in range(2):
+        result = run(calls, out)
+        assert errors_of(result).keys() == {"1.wav"}
+        assert f"would replace {foreign}, which exdiff did not make" in errors_of(result)["1.wav"]
+        assert foreign.read_bytes() == before
+        assert not sidecar_path(foreign).exists()
+    foreign.unlink()
+    assert (len(run(calls, out).done), run(calls, out).skipped) == (1, 3)
+
+
+def test_what_is_put_in_the_place_of_a_failed_result_is_not_ours(
+    run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordingStream, "complete", lambda self: 1 / 0)
+        assert len(run(calls, out).failed) == 3
+    repaired = store(out / "1.wav", 1.0).read_bytes()
+    assert errors_of(run(calls, out)).keys() == {"1.wav"}
+    assert (out / "1.wav").read_bytes() == repaired
+
+
+def test_a_result_that_a_kill_left_without_its_report_is_replaced(run: Run, calls: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(calls, out)
+    with Manifest.open(out) as manifest:
+        row = manifest.get(Path("1.wav"))
+        assert row is not None
+        keys = {"settings_key": str(row.settings_key), "weights_sha256": str(row.weights_sha256)}
+        manifest.start(row.relative, row.source, fingerprint(row.source), **keys, output=Path("1.wav"))
+    sidecar_path(out / "1.wav").unlink()
+    assert [outcome.job.source.name for outcome in run(calls, out).done] == ["1.wav"]
+    assert sidecar_path(out / "1.wav").exists()
+
+
 def test_a_folder_that_cannot_be_read_is_a_failure(
     run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,7 +702,7 @@ from bundles import short_settings
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.manifest import Manifest, State
+from exdiff_cli.manifest import Manifest, State, fingerprint
 from exdiff_cli.measures.dnsmos import Dnsmos
 from exdiff_cli.settings import Resources
 
