@@ -1,6 +1,6 @@
 """Pairs of noisy and clean recordings, in the layouts that evaluation sets come in.
 
-- two folders whose files are paired by name;
+- two folders whose files are paired by name, at any depth, or two files;
 - one folder with ``noisy`` and ``clean`` in it, as `exdiff train validation` writes, perhaps with ``scenes.csv``;
 - VoiceBank-DEMAND: ``noisy_testset_wav`` and ``clean_testset_wav``, perhaps with ``log_testset.txt``;
 - MUSDB18 as WAV: a folder a track with ``mixture.wav`` and ``vocals.wav``, below ``test`` where there is one.
@@ -55,7 +55,9 @@ class Pair:
 
 
 def find_pairs(noisy: Path, clean: Path | None = None) -> list[Pair]:
-    """Pair up two folders, or one that holds a set; :class:`DataError` says what is missing."""
+    """Pair up two folders or files, or one folder that holds a set; :class:`DataError` says what is missing."""
+    if clean is not None and noisy.is_file() and clean.is_file():
+        return [Pair(noisy.name, noisy, clean)]
     if clean is not None:
         return _by_name(noisy, clean, {})
     if not noisy.is_dir():
@@ -75,11 +77,15 @@ def find_pairs(noisy: Path, clean: Path | None = None) -> list[Pair]:
 def _by_name(noisy: Path, clean: Path, tags: dict[str, dict[str, str]]) -> list[Pair]:
     for folder in (noisy, clean):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; evaluate needs one of noisy and one of clean recordings")
-    paths = sorted(path for path in noisy.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
+            raise DataError(
+                f"{folder}: no such folder; evaluate needs noisy and clean recordings: two folders, or files"
+            )
+    names = sorted(
+        path.relative_to(noisy) for path in noisy.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+    )
+    if not names:
         raise DataError(f"{noisy}: holds no recordings; evaluate pairs files of both folders by name")
-    pairs = [Pair(path.name, path, clean / path.name, tags.get(path.stem, {})) for path in paths]
+    pairs = [Pair(name.as_posix(), noisy / name, clean / name, tags.get(name.stem, {})) for name in names]
     for pair in pairs:
         if not pair.clean.is_file():
             raise DataError(f"{pair.clean}: is missing; every noisy recording needs a clean one of the same name")

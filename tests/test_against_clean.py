@@ -18,6 +18,15 @@ def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(against_clean, "dnsmos_reference", lambda audio: DnsmosScore(3.0, 3.0, 3.0))
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is warned of; the two optional packages count as installed."""
+    lines: list[str] = []
+    monkeypatch.setattr(against_clean, "find_spec", lambda name: name)
+    monkeypatch.setattr(against_clean.log, "warning", lambda text, *values: lines.append(text % values))
+    return lines
+
+
 @pytest.mark.eval
 def test_clean_speech_against_itself_is_at_the_ceiling() -> None:
     clean, noisy = read_mono(DATA / "clean.wav"), read_mono(DATA / "noisy.wav")
@@ -47,8 +56,16 @@ def test_every_group_gives_its_measures(group: str) -> None:
     assert tuple(measure(Trio(noisy, clean, noisy), (group,))) == GROUPS[group][0]
 
 
-def test_groups_are_chosen_by_name() -> None:
+def test_what_cannot_be_measured_here_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    monkeypatch.setattr(against_clean, "find_spec", lambda name: None if name == "pesq" else name)
+    assert choose_groups(None) == tuple(name for name in GROUPS if name != "pesq")
+    assert said == ["not measured: pesq; for these, pip install 'exdiff[eval]'"]
+    assert choose_groups("pesq") == ("pesq",)  # Asked for, it is an error once it is to be measured.
+
+
+def test_groups_are_chosen_by_name(said: list[str]) -> None:
     assert choose_groups(None) == tuple(GROUPS)
+    assert said == []
     assert choose_groups("dnsmos, pesq") == ("dnsmos", "pesq")
     with pytest.raises(UsageError, match="there is pesq, estoi, separation, pauses, dnsmos, voice, phonemes"):
         choose_groups("pesq,mos")

@@ -23,13 +23,15 @@ def refusal(noisy: Path, clean: Path | None) -> str:
 
 def test_pairs_are_found_by_name(folders: tuple[Path, Path]) -> None:
     noisy, clean = folders
-    store(noisy / "a.flac", 1.0, rate=48_000, channels=2)
-    store(clean / "a.flac", 1.0, rate=48_000)
+    store(noisy / "site" / "a.flac", 1.0, rate=48_000, channels=2)
+    store(clean / "site" / "a.flac", 1.0, rate=48_000)
     store(clean / "without-noise.wav", 1.0)
     (noisy / "notes.txt").touch()
     pairs = find_pairs(noisy, clean)
-    assert [pair.name for pair in pairs] == ["a.flac", "p257_054.wav"]
-    first, second = (pair.read() for pair in pairs)
+    assert [pair.name for pair in pairs] == ["p257_054.wav", "site/a.flac"]
+    second, first = (pair.read() for pair in pairs)
+    (alone,) = find_pairs(noisy / "site" / "a.flac", clean / "p257_054.wav")
+    assert (alone.noisy, alone.clean) == (noisy / "site" / "a.flac", clean / "p257_054.wav")
     assert first.noisy.shape == first.clean.shape == (16_000,)
     np.testing.assert_array_equal(second.noisy, samples_of(DATA / "noisy.wav")[0])
     np.testing.assert_array_equal(second.clean, samples_of(DATA / "clean.wav")[0])

@@ -213,6 +213,12 @@ def test_silence_stays_silence(run: Run, tmp_path: Path) -> None:
     assert report_of(result, "a.wav").after.dnsmos is None
 
 
+def test_very_low_rates_are_enhanced_without_loudness(run: Run, tmp_path: Path) -> None:
+    store(tmp_path / "in" / "a.wav", 2.0, rate=2_000)
+    report = report_of(run(tmp_path / "in", tmp_path / "out"), "a.wav")
+    assert (report.before.loudness_lufs, report.after.loudness_lufs) == (None, None)
+
+
 def test_the_listener_hears_all(run: Run, calls: Path, tmp_path: Path) -> None:
     planned: list[tuple[int, int]] = []
     seconds: list[float] = []

@@ -76,3 +76,8 @@ def test_loudness_memory_does_not_grow() -> None:
         meter.push(np.random.default_rng(0).normal(size=(1, 24_000)))
         sizes.append(len(pickle.dumps(meter)))
     assert len(set(sizes)) == 1
+
+
+def test_rates_below_the_filters_have_no_loudness() -> None:
+    assert loudness(tone(-20, 2, 3_999)[:1], 3_999) is None
+    assert loudness(tone(-20, 2, 4_000)[:1], 4_000) is not None

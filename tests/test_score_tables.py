@@ -10,27 +10,44 @@ import pytest
 from rich.console import Console
 from test_scores import EXTRACT, scores
 
+from exdiff_cli.measures.against_clean import GROUPS, measure_names
 from exdiff_cli.report.score_tables import heading, score_tables, scores_csv, scores_json
+from exdiff_cli.scores import Row, Scores, System
 
 
-def printed() -> str:
-    console = Console(width=200, file=io.StringIO(), force_terminal=False)
-    for table in score_tables(scores()):
+def printed(given: Scores) -> str:
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    for table in score_tables(given):
         console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_tables_tell_means_gains_and_parts() -> None:
-    text = printed()
+    text = printed(scores())
     assert "quality, mean of 3 pairs" in text
     assert "fidelity, mean of 3 pairs" in text
     assert "gain over extract" in text
     assert "+0.500" in text
-    assert "by snr" in text
-    assert "by noise" in text
+    assert "PESQ-WB by snr" in text
+    assert "PESQ-WB by noise" in text
     assert "by channel" not in text
     assert "bus (2)" in text
+
+
+def test_every_figure_fits_into_eighty_columns() -> None:
+    names = measure_names(GROUPS)
+    systems = [System("noisy"), System("extract"), System("diffuse, latents dropped", 4), System("ex-diff", 16)]
+    rows = [
+        Row(f"{pair}.wav", {}, system, dict.fromkeys(names, -12.345 - pair + number))
+        for pair in range(3)
+        for number, system in enumerate(systems)
+    ]
+    text = printed(Scores(rows, tuple(systems), names))
+    assert text.count("-13.345 ±") == text.count("-11.345 ±") == len(names)
+    assert text.count("+2.000") == text.count("+1.000") == len(names)
+    assert text.count("+2.00 +2.00") == len(names)
+    assert "…" not in text
 
 
 def test_json_holds_every_figure() -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    noisy: Annotated[Path, typer.Argument(help="Folder of noisy recordings, or of a whole set.")],
-    clean: Annotated[Path | None, typer.Argument(help="Folder of clean ones of the same names.")] = None,
+    noisy: Annotated[Path, typer.Argument(help="Folder of noisy recordings, or of a whole set; or one recording.")],
+    clean: Annotated[Path | None, typer.Argument(help="Folder of clean ones of the same names; or one.")] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     steps: Annotated[str | None, typer.Option(help="Steps to compare, as 1,2,4. (default: the bundle's)")] = None,
     measures: Annotated[str | None, typer.Option(help="Groups of measures, as pesq,dnsmos. (default: all)")] = None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 
 from exdiff_cli.errors import UsageError
 from exdiff_cli.measures import Floats
@@ -13,6 +15,8 @@ from exdiff_cli.measures.pauses import pause_levels
 from exdiff_cli.measures.phonemes import phoneme_error_rate
 from exdiff_cli.measures.reference import estoi, pesq_wb, si_sdr, si_sir_sar
 from exdiff_cli.measures.voices import speaker_similarity
+
+log = logging.getLogger(__name__)
 
 Found = dict[str, float | None]
 
@@ -59,10 +63,20 @@ GROUPS: dict[str, tuple[tuple[str, ...], Callable[[Trio], Found]]] = {
 """Each group's measures and the function that takes them."""
 
 
+NEEDS = {"pesq": "pesq", "estoi": "pystoi"}
+"""Packages of the extra ``eval``, by the groups that are nothing without them."""
+
+
 def choose_groups(text: str | None) -> tuple[str, ...]:
-    """Groups named as ``pesq,dnsmos``, all of them for None; :class:`UsageError` for one that there is not."""
+    """Groups named as ``pesq,dnsmos``, or for None all that can be measured here.
+
+    Raises :class:`UsageError` for one that there is not.
+    """
     if text is None:
-        return tuple(GROUPS)
+        missing = [name for name, package in NEEDS.items() if find_spec(package) is None]
+        if missing:
+            log.warning("not measured: %s; for these, pip install 'exdiff[eval]'", ", ".join(missing))
+        return tuple(name for name in GROUPS if name not in missing)
     chosen = tuple(part.strip() for part in text.split(","))
     for name in chosen:
         if name not in GROUPS:

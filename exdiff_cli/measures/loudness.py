@@ -14,6 +14,9 @@ _ABSOLUTE_GATE = -70.0
 _BIN_LU = 0.01
 _BINS = round(120 / _BIN_LU)
 
+_LOWEST_RATE = 4000
+"""Below, in Hz, the weighting filter's shelf at 1.7 kHz comes to lie at the end of the band, or beyond."""
+
 
 class LoudnessMeter:
     """Integrated loudness by ITU-R BS.1770-4, in memory that does not grow with the recording.
@@ -23,9 +26,10 @@ class LoudnessMeter:
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
+        self._defined = sample_rate >= _LOWEST_RATE
         self._step = round(sample_rate / 10)
         self._weights = _channel_weights(channels)
-        self._filters = _k_weighting(sample_rate)
+        self._filters = _k_weighting(max(sample_rate, _LOWEST_RATE))
         self._state = np.zeros((len(self._filters), channels, 2))
         self._pending = np.zeros((channels, 0))
         self._steps: Floats = np.zeros(0)
@@ -34,7 +38,7 @@ class LoudnessMeter:
 
     def push(self, chunk: Floats) -> None:
         """Take the next ``(channels, n)`` samples."""
-        if chunk.size == 0:
+        if chunk.size == 0 or not self._defined:
             return
         samples = np.asarray(chunk, dtype=np.float64)
         filtered, self._state = sosfilt(self._filters, samples, axis=-1, zi=self._state)
@@ -53,7 +57,7 @@ class LoudnessMeter:
         np.add.at(self._energies, bins, blocks)
 
     def integrated(self) -> float | None:
-        """Loudness so far in LUFS; None for silence and for less than 400 ms."""
+        """Loudness so far in LUFS; None for silence, for less than 400 ms, and for sample rates below 4 kHz."""
         if not self._counts.any():
             return None
         relative_gate = float(_loudness(self._energies.sum() / self._counts.sum())) - 10

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
+from rich import box
 from rich.table import Table
 
 from exdiff_cli.scores import Mean, Scores, System
@@ -23,6 +24,8 @@ NAMES = {
 FIDELITY = ("estoi", "si_sdr", "si_sir", "si_sar", "pause", "invented", "voice", "per")
 HEADLINE = ("pesq", "ovrl", "si_sdr")
 TAGS = ("snr", "noise", "channel")
+ABREAST = 4
+"""Measures side by side, so that a table fits into 80 columns."""
 
 
 def heading(measure: str) -> str:
@@ -32,22 +35,29 @@ def heading(measure: str) -> str:
 
 def score_tables(scores: Scores) -> Iterator[Table]:
     """Means with intervals, gains over Extract, and the headline measures by each tag that tells pairs apart."""
-    opinions = [name for name in scores.measures if name not in FIDELITY]
-    for title, measures in (("quality", opinions), ("fidelity", [m for m in scores.measures if m in FIDELITY])):
-        if measures:
-            yield _means(scores, measures, f"{title}, mean of {scores.pairs} pairs")
-    yield _gains(scores)
-    headline = [name for name in HEADLINE if name in scores.measures]
+    groups = [
+        *_abreast("quality", [name for name in scores.measures if name not in FIDELITY]),
+        *_abreast("fidelity", [name for name in scores.measures if name in FIDELITY]),
+    ]
+    for title, measures in groups:
+        yield _means(scores, measures, f"{title}, mean of {scores.pairs} pairs")
+    for title, measures in groups:
+        yield _gains(scores, measures, title)
     for tag in TAGS:
-        if headline and len(scores.tag_values(tag)) > 1:
-            yield _by_tag(scores, tag, headline)
+        if len(scores.tag_values(tag)) > 1:
+            yield from (_by_tag(scores, tag, name) for name in HEADLINE if name in scores.measures)
+
+
+def _abreast(title: str, measures: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    for first in range(0, len(measures), ABREAST):
+        yield title, measures[first : first + ABREAST]
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")  # Half a figure would be none.
     return table
 
 
@@ -64,11 +74,12 @@ def _spread(mean: Mean | None) -> str:
     return f"{mean.value:.3f} ±{(mean.high - mean.low) / 2:.2f}"
 
 
-def _gains(scores: Scores) -> Table:
+def _gains(scores: Scores, measures: Sequence[str], title: str) -> Table:
     base = scores.systems[1]
-    table = _table(f"gain over {base.label}, paired, 95 % interval", [heading(name) for name in scores.measures])
+    title = f"{title}, gain over {base.label}, paired, 95 % interval"
+    table = _table(title, [heading(name) for name in measures])
     for system in scores.systems[2:]:
-        gains = (scores.gain(system, base, name) for name in scores.measures)
+        gains = (scores.gain(system, base, name) for name in measures)
         table.add_row(
             system.label,
             *("-" if gain is None else f"{gain.value:+.3f}\n{gain.low:+.2f} {gain.high:+.2f}" for gain in gains),
@@ -81,12 +92,12 @@ def compared_by_tag(scores: Scores) -> list[System]:
     return [*scores.systems[:2], *scores.systems[2:][-1:]]
 
 
-def _by_tag(scores: Scores, tag: str, measures: Sequence[str]) -> Table:
+def _by_tag(scores: Scores, tag: str, measure: str) -> Table:
     systems = compared_by_tag(scores)
-    table = _table(f"by {tag}", [f"{heading(name)}\n{system.label}" for name in measures for system in systems])
+    table = _table(f"{heading(measure)} by {tag}", [system.label for system in systems])
     for value in scores.tag_values(tag):
         part = scores.only(tag, value)
-        means = (part.average(system, name) for name in measures for system in systems)
+        means = (part.average(system, measure) for system in systems)
         table.add_row(f"{value} ({part.pairs})", *("-" if mean is None else f"{mean:.2f}" for mean in means))
     return table
 
