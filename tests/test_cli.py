@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +27,7 @@ from typer.testing import CliRunner
 
 from exdiff_cli import __version__, cli, engine
 from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
-from exdiff_cli.bundle import load_bundle
+from exdiff_cli.bundle import find_bundle, load_bundle
 from exdiff_cli.commands.evaluate import parse_steps
 from exdiff_cli.commands.options import choose_device
 from exdiff_cli.errors import UsageError
@@ -33,9 +36,13 @@ from exdiff_cli.manifest import Manifest
 from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import QualityReport
+from exdiff_cli.settings import DEFAULT_BUNDLE
 from exdiff_cli.training import adapt as adaptation
+from exdiff_cli.training import run as running
+from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training import validation
 from exdiff_cli.training.adapt import Adaptation, Judgement
+from exdiff_cli.training.trainer import Trainer
 
 NOBODY = 65534
 
@@ -222,6 +229,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--device", "cuda:x"), "--device cuda:x"),
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--choose-by", "eye"), "--choose-by eye"),
         (("train", "diffuse", "--data", "CALLS", "--out", "CALLS/run", "--extract", "CALLS/0.wav"), "trained weights"),
+        (("train", "diffuse", "--data", "CALLS", "--out", "CALLS/run"), "noise: no such folder"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_two(
@@ -255,6 +263,73 @@ def test_training_data_that_cannot_be_decoded_is_one_line(exdiff: Exdiff, data_d
     called = exdiff("train", "extract", "--data", data, "--out", tmp_path / "run")
     assert called.code == 2
     assert "bad.wav: cannot be decoded" in called.complaint
+
+
+def test_a_run_folder_that_cannot_be_is_one_line(exdiff: Exdiff, data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.pt").write_text("no state")
+    for out, words in (
+        ("notes.txt", "notes.txt: cannot be a run folder (File exists); name another --out"),
+        ("notes.txt/run", "notes.txt/run: cannot be a run folder (Not a directory); name another --out"),
+        ("run", "state.pt: is damaged, or no state of a training; delete it"),
+    ):
+        called = exdiff("train", "extract", "--data", data_dir, "--out", tmp_path / out, "--device", "cpu", "--resume")
+        assert called.code == 2
+        assert words in called.complaint
+
+
+def test_a_mean_that_cannot_be_written_is_one_line(exdiff: Exdiff, bundle_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no folder")
+    weights = bundle_folder / "extract.safetensors"
+    called = exdiff("train", "average", weights, weights, "--out", tmp_path / "notes.txt" / "mean.safetensors")
+    assert called.code == 2
+    assert "mean.safetensors: cannot be written (" in called.complaint
+    assert exdiff("train", "average", weights, weights, "--out", tmp_path / "new" / "mean.safetensors").code == 0
+
+
+def test_diffuse_is_trained_on_the_shipped_extract_unless_told(
+    exdiff: Exdiff, data_dir: Path, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    def take(path: Path) -> None:
+        taken.append(path)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(running, "trained_separator", take)
+    own = bundle_folder / "extract.safetensors"
+    for given in ((), ("--extract", own)):
+        assert exdiff("train", "diffuse", "--data", data_dir, "--out", tmp_path / "run", *given).code == 2
+    assert taken == [find_bundle(DEFAULT_BUNDLE) / "extract.safetensors", own]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_says_how_to_go_on(
+    exdiff: Exdiff, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    ticks, run = count(), tmp_path / "a run"
+
+    def step(trainer: Trainer) -> float:
+        trainer.step += 1
+        if trainer.step == 2:
+            os.kill(os.getpid(), number)
+        return 0.5
+
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr(Trainer, "validate", lambda trainer: {"score": 0.0})
+    arguments = ("train", "extract", "--data", data_dir, "--out", run, "--max-time", "5s", "--device", "cpu")
+    called = exdiff(*arguments)
+    assert (called.code, called.out) == (128 + number, "")
+    *_, how, end = called.err.splitlines()
+    assert end == f"exdiff: {number.name}: stopped"
+    command = shlex.join(["exdiff", *map(str, arguments), "--resume"])
+    assert how == f"{run}: is saved; go on with: {command}"
+
+    again = exdiff(*shlex.split(command)[1:])
+    assert (again.code, again.err) == (0, "")
+    assert torch.load(run / "state.pt")["step"] == 5
 
 
 @pytest.mark.parametrize(("preset", "steps"), [("fast", 1), ("balanced", 2), ("best", 8)])

@@ -152,3 +152,10 @@ def test_undecodable_file_is_named(data_dir: Path, tmp_path: Path, content: byte
     broken = data / "noise" / "hall" / "broken.wav"
     broken.write_bytes(content)
     assert refusal(data).startswith(f"{broken}: cannot be decoded")
+
+
+def test_file_without_samples_is_named(data_dir: Path, tmp_path: Path) -> None:
+    data = copy_of(data_dir, tmp_path / "data")
+    silent = data / "speech" / "train" / "silent.wav"
+    soundfile.write(silent, np.zeros(0), 16_000)
+    assert refusal(data) == f"{silent}: holds no samples; remove or replace it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,3 +142,17 @@ def test_begins_from_a_shallower_separator(training_audio: TrainingAudio, tmp_pa
         tmp_path / "two", max_time=1.0, validation_mixtures=2, init=tmp_path / "one" / "best.safetensors"
     )
     assert Trainer(deep, training_audio, options).validate() == pytest.approx(expected, abs=1e-4)
+
+
+def test_bfloat16_trains_every_weight(training_audio: TrainingAudio, tmp_path: Path) -> None:
+    options = TrainOptions(tmp_path / "run", max_time=60.0, batch=2, warmup_steps=1, recipe=RECIPE)
+    exact = Trainer(task(), training_audio, options).train_step()
+    trainer = Trainer(task(), training_audio, replace(options, out=tmp_path / "bf16", bf16=True))
+    before = {name: value.clone() for name, value in trainer.task.model.named_parameters()}
+    losses = [trainer.train_step() for _ in range(3)]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[0] == pytest.approx(exact, rel=0.05)
+    assert losses[0] != exact
+    for name, value in trainer.task.model.named_parameters():
+        assert not torch.equal(value, before[name]), name
+        assert value.isfinite().all(), name

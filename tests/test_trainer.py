@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import pickle
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +24,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from exdiff_cli.audio.spectral import LEVEL_RMS
-from exdiff_cli.errors import DataError
+from exdiff_cli.bundle import Bundle
+from exdiff_cli.errors import DataError, ExitCode, StoppedError
+from exdiff_cli.training import adapt as adaptation
 from exdiff_cli.training import trainer as trainer_module
+from exdiff_cli.training.adapt import Judgement, adapt
+from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Mixture, Recipe
-from exdiff_cli.training.pool import TrainingAudio
+from exdiff_cli.training.pool import TrainingAudio, load_training_audio
+from exdiff_cli.training.site import Site
 from exdiff_cli.training.trainer import OnMixtures, Trainer, TrainOptions, WeightAverage
 
 
@@ -66,11 +75,24 @@ def options(tmp_path: Path) -> TrainOptions:
     )
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step takes a second."""
+def let_every_step_take_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count()
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_every_step_take_a_second(monkeypatch)
+
+
+def strike(at: int, number: signal.Signals) -> Callable[[int], None]:
+    """Send a signal to this process in step ``at``."""
+    return lambda step: os.kill(os.getpid(), number) if step == at else None
+
+
+def logged(options: TrainOptions) -> list[dict[str, str]]:
+    with (options.out / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def assert_same(ours: Any, theirs: Any) -> None:
@@ -129,8 +151,7 @@ def test_run_ends_with_its_time_and_is_logged(training_audio: TrainingAudio, opt
     trainer = Trainer(FilterTask(), training_audio, options)
     measures = trainer.run()
     assert trainer.step == 6
-    with (options.out / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = logged(options)
     assert list(rows[0]) == ["step", "seconds", "loss", "error", "score"]
     assert [(row["step"], row["seconds"]) for row in rows] == [("2", "2"), ("4", "4"), ("6", "6")]
     assert float(rows[-1]["score"]) == pytest.approx(measures["score"], abs=1e-4)
@@ -140,15 +161,13 @@ def test_run_ends_with_its_time_and_is_logged(training_audio: TrainingAudio, opt
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_saves_and_stops(training_audio: TrainingAudio, options: TrainOptions, number: signal.Signals) -> None:
-    def strike(step: int) -> None:
-        if step == 2:
-            os.kill(os.getpid(), number)
-
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     whole = Trainer(FilterTask(), training_audio, replace(options, out=options.out / "whole"))
     whole.run()
-    stopped = Trainer(FilterTask(before=strike), training_audio, options)
-    assert stopped.run() == {}
+    stopped = Trainer(FilterTask(before=strike(2, number)), training_audio, options)
+    with pytest.raises(StoppedError, match=number.name) as raised:
+        stopped.run()
+    assert raised.value.exit_code == 128 + number
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     assert stopped.step == 3
     assert not (options.out / "best.safetensors").exists()
@@ -157,6 +176,64 @@ def test_signal_saves_and_stops(training_audio: TrainingAudio, options: TrainOpt
     assert (resumed.step, resumed.elapsed) == (3, 3.0)
     resumed.run()
     assert_equal_trainers(resumed, whole)
+
+
+@pytest.mark.usefixtures("clock")
+def test_after_a_signal_a_validation_waits_for_the_next_sitting(
+    training_audio: TrainingAudio, options: TrainOptions
+) -> None:
+    options = replace(options, validate_every=3.0)
+    with pytest.raises(StoppedError):
+        Trainer(FilterTask(before=strike(2, signal.SIGTERM)), training_audio, options).run()
+    assert not (options.out / "log.csv").exists()
+    Trainer(FilterTask(), training_audio, replace(options, resume=True)).run()
+    assert [row["seconds"] for row in logged(options)] == ["4", "6"]
+
+
+def test_a_stopped_adaptation_writes_no_bundle(
+    training_audio: TrainingAudio, options: TrainOptions, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, whole = strike(0, signal.SIGTERM), ExtractTask.loss
+
+    def struck(task: ExtractTask, batch: Mixture, step: int, progress: float) -> Tensor:
+        ends(step)
+        return whole(task, batch, step, progress)
+
+    monkeypatch.setattr(ExtractTask, "loss", struck)
+    monkeypatch.setattr(adaptation, "Judge", lambda *_: lambda weights: Judgement(0.0, 0.0))
+    monkeypatch.setattr(adaptation, "choose", lambda *_: (1.0, Judgement(1.0, 1.0)))
+    site = Site(training_audio.noise, training_audio.valid_noise, 10.0)
+    with pytest.raises(StoppedError):
+        adapt(bundle, site, training_audio, options, options.out / "adapted")
+    assert not (options.out / "adapted").exists()
+
+
+def be_killed(data: Path, options: TrainOptions) -> None:
+    """In a process of its own: a checkpoint after steps 2 and 4, the end in the sixth step."""
+    let_every_step_take_a_second(pytest.MonkeyPatch())
+    task = FilterTask(before=strike(5, signal.SIGKILL))
+    Trainer(task, load_training_audio(data, for_diffuse=True), replace(options, checkpoint_every=2.0)).run()
+
+
+def test_a_killed_process_is_gone_on_with_from_its_checkpoint(
+    data_dir: Path, training_audio: TrainingAudio, options: TrainOptions
+) -> None:
+    process = get_context("spawn").Process(target=be_killed, args=(data_dir, options))
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+
+    resumed = Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert resumed.step == 4
+    whole = Trainer(FilterTask(), training_audio, replace(options, out=options.out / "whole"))
+    for _ in range(4):
+        whole.train_step()
+        whole.elapsed += 1.0
+    assert_equal_trainers(resumed, whole)
+    for trainer in (resumed, whole):
+        trainer.train_step()
+    assert_equal_trainers(resumed, whole)
+    assert resumed.optimiser.state_dict()["state"][0]["step"] == 5
 
 
 @pytest.mark.usefixtures("clock")
@@ -178,6 +255,28 @@ def test_finished_run_is_not_trained_further(training_audio: TrainingAudio, opti
     assert finished.step == 6
 
 
+@pytest.mark.usefixtures("clock")
+def test_short_sittings_come_to_a_validation(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    options = replace(options, validate_every=5.0, max_time=60.0, resume=True)
+    for last in (1, 3, 5, 7):
+        with pytest.raises(StoppedError):
+            Trainer(FilterTask(before=strike(last, signal.SIGINT)), training_audio, options).run()
+    assert [row["seconds"] for row in logged(options)] == ["5"]
+
+
+def test_a_state_from_before_validations_were_timed_is_resumed(
+    training_audio: TrainingAudio, options: TrainOptions
+) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    trainer.elapsed = 2.5
+    trainer.save()
+    state = torch.load(options.out / "state.pt")
+    del state["validated"]
+    torch.save(state, options.out / "state.pt")
+    resumed = Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert (resumed.elapsed, resumed.validated) == (2.5, 2.5)
+
+
 def test_used_folder_needs_resume(training_audio: TrainingAudio, options: TrainOptions) -> None:
     Trainer(FilterTask(), training_audio, options).save()
     with pytest.raises(DataError, match="holds a run already; add --resume"):
@@ -186,6 +285,91 @@ def test_used_folder_needs_resume(training_audio: TrainingAudio, options: TrainO
 
 def test_resume_of_nothing_starts_anew(training_audio: TrainingAudio, options: TrainOptions) -> None:
     assert Trainer(FilterTask(), training_audio, replace(options, resume=True)).step == 0
+
+
+@pytest.mark.parametrize("folder", ["notes.txt", "notes.txt/run"])
+def test_a_file_is_no_run_folder(
+    training_audio: TrainingAudio, options: TrainOptions, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("no run")
+    with pytest.raises(DataError, match=f"{folder}: cannot be a run folder .*; name another --out"):
+        Trainer(FilterTask(), training_audio, replace(options, out=tmp_path / folder))
+
+
+def saved(value: object) -> bytes:
+    buffer = BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"no state at all",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole.replace(b"optimiser", b"\0ptimiser"),
+        lambda whole: pickle.dumps(Path("x"), protocol=2),
+        lambda whole: saved({"state_dict": {}, "epoch": 3}),
+        lambda whole: saved(torch.zeros(3)),
+    ],
+)
+def test_a_damaged_or_foreign_state_is_named(
+    training_audio: TrainingAudio, options: TrainOptions, damage: Callable[[bytes], bytes]
+) -> None:
+    Trainer(FilterTask(), training_audio, options).save()
+    path = options.out / "state.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError) as raised:
+        Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    expected = "is damaged, or no state of a training; delete it to begin anew, or name another --out"
+    assert str(raised.value) == f"{path}: {expected}"
+
+
+def test_a_state_that_cannot_be_read_is_named(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    (options.out / "state.pt").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"state\.pt: cannot be read \(Is a directory\)"):
+        Trainer(FilterTask(), training_audio, replace(options, resume=True))
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_older_state(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    trainer.save()
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    trainer.step = 7
+    with pytest.raises(DataError, match=r"state\.pt: cannot be written \(No space left on device\)") as raised:
+        trainer.save()
+    assert raised.value.exit_code == ExitCode.USAGE
+    assert not list(options.out.glob("*.tmp"))
+    assert Trainer(FilterTask(), training_audio, replace(options, resume=True)).step == 0
+
+
+def test_a_log_that_cannot_be_written_is_named(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    (options.out / "log.csv").mkdir()
+    with pytest.raises(DataError, match=r"log\.csv: cannot be written \(Is a directory\)"):
+        trainer.log(0.5, {"score": 1.0})
+
+
+def test_files_are_on_the_disk_before_they_bear_their_names(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    synced: list[tuple[int, set[str]]] = []
+
+    def note(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_size, {path.name for path in options.out.iterdir()}))
+
+    monkeypatch.setattr(os, "fsync", note)
+    trainer.save()
+    state, last = ((options.out / name).stat().st_size for name in ("state.pt", "last.safetensors"))
+    assert synced == [(state, {"state.pt.tmp"}), (last, {"state.pt", "last.safetensors.tmp"})]
 
 
 def test_weights_of_another_network_are_refused(training_audio: TrainingAudio, options: TrainOptions) -> None:
@@ -247,6 +431,50 @@ def test_best_is_the_best_so_far(
     assert (about["steps"], about["score"]) == (1, 3.0)
     trainer.save()
     assert Trainer(FilterTask(), training_audio, replace(options, resume=True)).best == 3.0
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_nothing_worse_replaces_the_best_of_a_killed_run(
+    training_audio: TrainingAudio, options: TrainOptions, monkeypatch: pytest.MonkeyPatch, checkpoint: bool
+) -> None:
+    """The run ends between a validation and the next checkpoint, its first one too."""
+    scores = iter([1.0, 3.0, 2.0] if checkpoint else [3.0, 2.0])
+    monkeypatch.setattr(FilterTask, "validate", lambda self, batch: {"score": next(scores)})
+    killed = Trainer(FilterTask(), training_audio, options)
+    if checkpoint:
+        killed.validate()
+        killed.save()
+    killed.validate()
+    best = (options.out / "best.safetensors").read_bytes()
+
+    resumed = Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert resumed.best == 3.0
+    resumed.train_step()
+    resumed.validate()
+    assert (options.out / "best.safetensors").read_bytes() == best
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_bar_tells_of_validations_once_there_was_one(
+    training_audio: TrainingAudio,
+    options: TrainOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured = iter([(7.25, 3.0), (6.5, 2.0)])
+
+    def validate(task: FilterTask, batch: Mixture) -> dict[str, float]:
+        ratio, score = next(measured)
+        return {"valid_loss": 0.125, "si_sdr": ratio, "score": score}
+
+    monkeypatch.setattr(FilterTask, "validate", validate)
+    monkeypatch.setattr(trainer_module, "no_bar", lambda: False)
+    Trainer(FilterTask(), training_audio, replace(options, validate_every=3.0)).run()
+    shown = [line for line in capsys.readouterr().err.split("\r") if "step=" in line]
+    first, latest = (next(line for line in shown if f"step={step}," in line) for step in (1, 6))
+    assert "loss=" in first
+    assert not any(word in first for word in ("inf", "best", *trainer_module.SHOWN))
+    assert "si_sdr=6.500, valid_loss=0.125, best=3.000" in latest
 
 
 def test_validation_measures_the_average_on_fixed_mixtures(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,8 +21,14 @@ from exdiff_cli.commands.options import (
     change,
     choose_device,
 )
-from exdiff_cli.errors import UsageError
+from exdiff_cli.errors import StoppedError, UsageError
+from exdiff_cli.settings import DEFAULT_BUNDLE
 from exdiff_cli.training.objective import Objective
+
+if TYPE_CHECKING:
+    from exdiff_cli.training.trainer import Task, TrainOptions
+
+log = logging.getLogger(__name__)
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on your own data; stop and --resume at any time.")
 
@@ -38,6 +48,18 @@ ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
 InitOption = Annotated[Path | None, typer.Option(help="Weights to begin with, as a bundle's *.safetensors.")]
+
+
+def run(build: Callable[[], Task], data: Path, options: TrainOptions, for_diffuse: bool) -> None:
+    """Train; where a signal ends it, say how to go on."""
+    from exdiff_cli.training.run import begin
+
+    try:
+        begin(build, data, options, for_diffuse)
+    except StoppedError:
+        command = ["exdiff", *sys.argv[1:], *([] if options.resume else ["--resume"])]
+        log.warning("%s: is saved; go on with: %s", options.out, shlex.join(command))
+        raise
 
 
 @train.command("extract")
@@ -66,7 +88,7 @@ def train_extract(
     from exdiff_cli.extract.resunet import ResUNetConfig
     from exdiff_cli.presets import find_preset
     from exdiff_cli.training.extract import ExtractTask
-    from exdiff_cli.training.run import begin, objective, train_options
+    from exdiff_cli.training.run import objective, train_options
 
     options = train_options(
         out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
@@ -78,14 +100,17 @@ def train_extract(
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
     aim = objective(loss_exponent, loss_by_pitch, loss_relative, choose_by)
-    begin(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
+    run(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
 
 
 @train.command("diffuse")
 def train_diffuse(
     data: DataOption,
     out: OutOption,
-    extract: Annotated[Path, typer.Option(help="Trained separator, *.safetensors; it stays as it is.")],
+    extract: Annotated[
+        Path | None,
+        typer.Option(help="Trained separator, *.safetensors; it stays as it is. (default: the shipped bundle's)"),
+    ] = None,
     max_time: TimeOption = "90m",
     validate_every: EveryOption = "20m",
     resume: ResumeOption = False,
@@ -109,13 +134,14 @@ def train_diffuse(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the diffusion model on a trained separator."""
+    from exdiff_cli.bundle import find_bundle
     from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
-    from exdiff_cli.training.run import begin, objective, train_options, trained_separator
+    from exdiff_cli.training.run import objective, train_options, trained_separator
 
     options = train_options(
         out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
     )
-    separator, size = trained_separator(extract)
+    separator, size = trained_separator(extract or find_bundle(DEFAULT_BUNDLE) / "extract.safetensors")
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
     aim = objective(loss_exponent, loss_by_pitch, loss_relative, choose_by)
@@ -123,7 +149,7 @@ def train_diffuse(
     def build() -> DiffuseTask:
         return DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)
 
-    begin(build, data, options, for_diffuse=True)
+    run(build, data, options, for_diffuse=True)
 
 
 @train.command("by-example")
@@ -143,13 +169,13 @@ def train_by_example(
 ) -> None:
     """Train a separator that is asked by example, for `enhance --query FOLDER`."""
     from exdiff_cli.training.by_example import ExampleTask
-    from exdiff_cli.training.run import begin, train_options, trained_separator
+    from exdiff_cli.training.run import train_options, trained_separator
 
     options = train_options(
         out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
     )
     separator = trained_separator(extract)[0]
-    begin(lambda: ExampleTask(separator), data, options, for_diffuse=False)
+    run(lambda: ExampleTask(separator), data, options, for_diffuse=False)
 
 
 @train.command("average")

@@ -7,19 +7,19 @@ the whole bundle does not score worse on the fixed validation set.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from exdiff_cli.bundle import EXAMPLES, Bundle, model_folders, read_trained, write_bundle
 from exdiff_cli.errors import BundleError, UsageError
 from exdiff_cli.extract.resunet import ResUNet
+from exdiff_cli.training.checkpoint import publish_weights
 from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Recipe, mix
@@ -157,7 +157,7 @@ def choose(judge: Judge, first: Weights, tuned: Weights, before: Judgement) -> t
 def _write(bundle: Bundle, weights: Weights, share: float, path: Path, out: Path) -> None:
     about = read_trained(bundle.folder / "extract.safetensors", "extract")[1]
     about |= {"adapted_from": bundle.name, "adapted_share": share}
-    save_file(weights, path, metadata={"exdiff": json.dumps(about, sort_keys=True)})
+    publish_weights(path, weights, about)
     by_example = bundle.folder / f"{EXAMPLES}.safetensors"
     write_bundle(
         out,

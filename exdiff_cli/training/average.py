@@ -5,22 +5,22 @@ Wortsman et al. 2022, "Model soups", arXiv 2203.05482.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 
 from exdiff_cli.bundle import read_trained
 from exdiff_cli.errors import UsageError
+from exdiff_cli.training.checkpoint import publish_weights
 
 
 def average_weights(paths: Sequence[Path], model: str, out: Path) -> None:
     """Write the mean of trained weights of ``model``, extract or diffuse, with the first ones' description.
 
     ``steps`` and ``seconds`` become the sums over the runs. Raises :class:`UsageError` where they are not of one
-    network, or ``out`` exists.
+    network, or ``out`` exists or cannot be written.
     """
     if len(paths) < 2:
         raise UsageError("train average: name two or more weights")
@@ -36,4 +36,4 @@ def average_weights(paths: Sequence[Path], model: str, out: Path) -> None:
     mean = {name: torch.stack([other[name] for other in weights]).mean(0) for name in shapes}
     about |= {name: sum(each.get(name, 0) for _, each in trained) for name in ("steps", "seconds")}
     about["averaged"] = len(paths)
-    save_file(mean, out, metadata={"exdiff": json.dumps(about, sort_keys=True)})
+    publish_weights(out, mean, about)

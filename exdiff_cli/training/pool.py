@@ -82,6 +82,8 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise DataError(f"{path}: cannot be decoded ({error}); remove or replace it") from error
+    if not len(audio):
+        raise DataError(f"{path}: holds no samples; remove or replace it")
     mono = torch.from_numpy(audio.mean(axis=1))
     if rate != sample_rate:
         mono = resample(mono, rate, sample_rate)

@@ -7,28 +7,33 @@ A run folder holds ``state.pt`` (everything that ``--resume`` needs), ``last.saf
 from __future__ import annotations
 
 import csv
-import json
+import logging
 import math
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from exdiff_cli.errors import DataError
-from exdiff_cli.logs import no_bar
+from exdiff_cli.bundle import read_trained
+from exdiff_cli.errors import DataError, StoppedError
+from exdiff_cli.logs import NOTICE, no_bar
+from exdiff_cli.stopping import Stop, on_signals
+from exdiff_cli.training.checkpoint import publish, publish_weights, read_state, read_weights, writing
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.validation import validation_batch
+
+log = logging.getLogger(__name__)
+
+SHOWN = ("si_sdr", "valid_loss")
+"""Measures of the latest validation that the bar shows, where the task has them."""
 
 
 class Task(Protocol):
@@ -126,13 +131,6 @@ class WeightAverage:
             model.load_state_dict(own)
 
 
-def _read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
-    try:
-        return load_file(path, device=str(device))
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read as weights ({error}); name a .safetensors file") from error
-
-
 def _fit_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
     try:
         model.load_state_dict(weights)
@@ -151,20 +149,32 @@ class Trainer:
         if self.device.type == "cpu":
             task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.init is not None:
-            _fit_weights(task.model, task.adopt(_read_weights(options.init, self.device)), options.init)
+            _fit_weights(task.model, task.adopt(read_weights(options.init, self.device)), options.init)
         self.optimiser = torch.optim.AdamW(task.model.parameters(), lr=options.learning_rate, weight_decay=0.01)
         self.average = WeightAverage(task.model, options.ema)
-        self.step, self.elapsed, self.best = 0, 0.0, -math.inf
-        self.stopping = False
-        options.out.mkdir(parents=True, exist_ok=True)
+        self.step, self.elapsed, self.validated, self.best = 0, 0.0, 0.0, -math.inf
+        self.stop = Stop()
         self._enter_run_folder()
 
     def _enter_run_folder(self) -> None:
-        state = self.options.out / "state.pt"
-        if self.options.resume and state.exists():
-            self._restore(torch.load(state, map_location=self.device, weights_only=True))
-        elif state.exists():
-            raise DataError(f"{self.options.out}: holds a run already; add --resume to go on, or name another --out")
+        out, state = self.options.out, self.options.out / "state.pt"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            is_used = state.exists()
+        except OSError as error:
+            raise DataError(f"{out}: cannot be a run folder ({error.strerror}); name another --out") from error
+        if is_used and not self.options.resume:
+            raise DataError(f"{out}: holds a run already; add --resume to go on, or name another --out")
+        if is_used:
+            self._restore(read_state(state))
+        if self.options.resume:
+            self._mind_the_best(out / "best.safetensors")
+
+    def _mind_the_best(self, path: Path) -> None:
+        """Nothing worse may replace the best weights, which are younger than the state if the run was killed."""
+        if path.exists():
+            about = read_trained(path, self.task.description["model"])[1]
+            self.best = max(self.best, about.get("score", -math.inf))
 
     def _restore(self, state: dict[str, Any]) -> None:
         began = state.get("task", self.task.description)
@@ -176,11 +186,12 @@ class Trainer:
             )
         _fit_weights(self.task.model, state["model"], self.options.out)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.average.weights = state["average"]
+        self.average.weights = {name: value.to(self.device) for name, value in state["average"].items()}
         self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
+        self.validated = state.get("validated", self.elapsed)
 
     def save(self) -> None:
-        """Write the state to resume from, and the averaged weights, each by way of a temporary file."""
+        """Write the state to resume from, and the averaged weights."""
         state = {
             "task": self.task.description,
             "model": self.task.model.state_dict(),
@@ -188,19 +199,17 @@ class Trainer:
             "average": self.average.weights,
             "step": self.step,
             "elapsed": self.elapsed,
+            "validated": self.validated,
             "best": self.best,
         }
-        temporary = self.options.out / "state.pt.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.options.out / "state.pt")
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        publish(self.options.out / "state.pt", buffer.getvalue())
         self._export("last", {})
 
     def _export(self, name: str, measures: dict[str, float]) -> None:
         about = {**self.task.description, "steps": self.step, "seconds": round(self.elapsed), **measures}
-        temporary = self.options.out / f"{name}.safetensors.tmp"
-        weights = {key: value.contiguous().cpu() for key, value in self.average.weights.items()}
-        save_file(weights, temporary, metadata={"exdiff": json.dumps(about, sort_keys=True)})
-        os.replace(temporary, self.options.out / f"{name}.safetensors")
+        publish_weights(self.options.out / f"{name}.safetensors", self.average.weights, about)
 
     @property
     def progress(self) -> float:
@@ -233,6 +242,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Measure the averaged weights on fixed mixtures; keep them if they are the best so far."""
+        self.validated = self.elapsed
         batch = self.task.validation(self.audio, self.options.validation_mixtures)
         self.task.model.eval()
         with self.average.applied_to(self.task.model), torch.no_grad():
@@ -248,49 +258,63 @@ class Trainer:
         row |= {name: round(value, 4) for name, value in measures.items()}
         path = self.options.out / "log.csv"
         is_new = not path.exists()
-        with path.open("a", newline="") as file:
+        with writing(path), path.open("a", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
 
     def run(self) -> dict[str, float]:
-        """Train to the end of the time given; returns the last validation's measures."""
+        """Train to the end of the time given; returns the last validation's measures.
+
+        SIGINT and SIGTERM end it early, with its state saved, by :class:`StoppedError`.
+        """
         self.task.model.train()
-        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        measures: dict[str, float] = {}
-        try:
-            with tqdm(
-                total=round(self.options.max_time), unit="s", disable=no_bar(), initial=round(self.elapsed)
-            ) as bar:
-                measures = self._loop(bar)
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        seconds, done = round(self.options.max_time), round(self.elapsed)
+        with on_signals(self.stop, _acknowledge), tqdm(total=seconds, unit="s", disable=no_bar(), initial=done) as bar:
+            measures = self._loop(bar)
+        if self.stop.signal is not None:
+            raise StoppedError(self.stop.signal)
         return measures
 
-    def _stop(self, number: int, frame: object) -> None:
-        self.stopping = True
-
     def _loop(self, bar: Any) -> dict[str, float]:
-        running, measures = 0.0, {}
+        running, saved, measures = 0.0, self.elapsed, {}
         if self.step == 0 and self.options.init is not None:  # Nothing worse than it may become the best.
-            self.log(running, self.validate())
-        saved = validated = self.elapsed
+            measures = self._validate_and_log(running)
         clock = time.monotonic()
-        while self.elapsed < self.options.max_time and not self.stopping:
+        while self.elapsed < self.options.max_time and not self.stop.draining:
             loss = self.train_step()
             running = loss if running == 0 else 0.98 * running + 0.02 * loss
             now = time.monotonic()
             self.elapsed, clock = self.elapsed + now - clock, now
             is_last = self.elapsed >= self.options.max_time
-            if is_last or self.elapsed - validated >= self.options.validate_every:
-                measures, validated = self.validate(), self.elapsed
-                self.log(running, measures)
+            if is_last or self._is_validation_due():
+                measures = self._validate_and_log(running)
             if is_last or self.elapsed - saved >= self.options.checkpoint_every:
                 self.save()
                 saved = self.elapsed
             bar.n = round(self.elapsed)
-            bar.set_postfix(step=self.step, loss=f"{running:.3f}", score=f"{self.best:.3f}")
+            bar.set_postfix(self._shown(running, measures))
         self.save()
         return measures
+
+    def _is_validation_due(self) -> bool:
+        """By time; after a signal it waits for the next sitting, as whoever sent it may soon kill."""
+        return self.elapsed - self.validated >= self.options.validate_every and not self.stop.draining
+
+    def _validate_and_log(self, loss: float) -> dict[str, float]:
+        measures = self.validate()
+        self.log(loss, measures)
+        return measures
+
+    def _shown(self, loss: float, measures: dict[str, float]) -> dict[str, str]:
+        """What the bar says; nothing of validations before there was one."""
+        values = {"loss": loss, **{name: measures[name] for name in SHOWN if name in measures}}
+        if math.isfinite(self.best):
+            values["best"] = self.best
+        return {"step": str(self.step), **{name: f"{value:.3f}" for name, value in values.items()}}
+
+
+def _acknowledge(_: str) -> None:
+    """Tell that a signal came; there is no limit to the time that a validation takes to finish."""
+    log.log(NOTICE, "stopping after the step or validation in hand; once more stops at once")
