@@ -24,6 +24,10 @@ Samples = NDArray[np.float32]
 SILENCE_RMS = 1e-6
 """Below this, -120 dBFS, a segment is silence and is passed through: there is nothing to normalise by."""
 
+SHORTEST, LENGTH_STEP = 32_768, 16_384
+"""Samples: about the two seconds of training, and one second. A short recording need not cost a whole segment, and
+there are few lengths, so that many recordings still share a batch."""
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:
@@ -52,10 +56,19 @@ class Enhancer:
     def __post_init__(self) -> None:
         self.bundle.to(self.device)
 
-    @torch.inference_mode()
     def __call__(self, pieces: Sequence[Piece]) -> list[Samples]:
-        """Enhance segments of one length; each result depends on its own piece alone."""
-        mixture = torch.from_numpy(np.stack([_filled(piece) for piece in pieces]))
+        """Enhance segments; each result depends on its own piece alone, and is padded as the piece is."""
+        by_length: dict[int, list[int]] = {}
+        for index, piece in enumerate(pieces):
+            by_length.setdefault(_length(piece), []).append(index)
+        results: dict[int, Samples] = {}
+        for length, indices in by_length.items():
+            results |= zip(indices, self._of_one_length([pieces[index] for index in indices], length), strict=True)
+        return [_padded(results[index], piece) for index, piece in enumerate(pieces)]
+
+    @torch.inference_mode()
+    def _of_one_length(self, pieces: Sequence[Piece], length: int) -> list[Samples]:
+        mixture = torch.from_numpy(np.stack([_filled(piece, length) for piece in pieces]))
         levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
         gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
         enhanced = self._enhance((mixture * gain).to(self.device), [piece.seed for piece in pieces])
@@ -91,9 +104,18 @@ class Enhancer:
         self.seconds[stage] += perf_counter() - began
 
 
-def _filled(piece: Piece) -> Samples:
+def _length(piece: Piece) -> int:
+    """How many samples are computed for a piece: all that are valid, in whole steps, but no fewer than in training."""
+    return min(len(piece.samples), max(SHORTEST, -(-piece.valid // LENGTH_STEP) * LENGTH_STEP))
+
+
+def _filled(piece: Piece, length: int) -> Samples:
     """Repeat what a short piece holds: the models never met digital silence, and it would shift their norms."""
-    return np.resize(piece.samples[: piece.valid], piece.samples.shape)
+    return np.resize(piece.samples[: piece.valid], length)
+
+
+def _padded(samples: Samples, piece: Piece) -> Samples:
+    return np.pad(samples, (0, len(piece.samples) - len(samples)))
 
 
 def _rms(samples: Samples) -> float:

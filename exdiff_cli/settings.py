@@ -19,7 +19,7 @@ DEFAULT_BUNDLE = "exdiff-speech-16k"
 PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 8}
 """Diffusion steps by preset, None for the bundle's own; README.md has the scores of each."""
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
 

@@ -12,7 +12,7 @@ from recordings import talk
 
 from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.enhancer import Enhancer, Piece, Samples, segment_seed
+from exdiff_cli.enhancer import LENGTH_STEP, SHORTEST, Enhancer, Piece, Samples, segment_seed
 
 CPU = torch.device("cpu")
 
@@ -50,6 +50,32 @@ def test_results_differ_by_piece(bundle: Bundle) -> None:
     results = enhance(bundle, *pieces(3))
     assert not np.allclose(results[0], results[1], atol=1e-3)
     assert not np.allclose(results[1], results[2], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("valid", "computed"),
+    [(1, SHORTEST), (SHORTEST, SHORTEST), (SHORTEST + 1, SHORTEST + LENGTH_STEP), (80_000, 80_000)],
+)
+def test_a_short_piece_costs_no_whole_segment(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, valid: int, computed: int
+) -> None:
+    seen: list[torch.Size] = []
+    whole = Enhancer._enhance
+
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+        seen.append(mixture.shape)
+        return whole(enhancer, mixture, seeds)
+
+    monkeypatch.setattr(Enhancer, "_enhance", keep)
+    signal = talk(5.0)[0].copy()
+    short, full = Piece(signal, valid, 1), Piece(signal, len(signal), 2)
+    alone, (first, second, third) = enhance(bundle, short), enhance(bundle, short, full, short)
+    assert seen[0] == (1, computed)
+    assert sum(rows for rows, _ in seen[1:]) == 3
+    assert first.shape == second.shape == (80_000,)
+    np.testing.assert_allclose(first[:valid], alone[0][:valid], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(third[:valid], alone[0][:valid], rtol=0, atol=1e-5)
+    assert not np.allclose(second[:valid], first[:valid], atol=1e-4)
 
 
 # --- level --------------------------------------------------------------------------------------------------
