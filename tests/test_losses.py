@@ -118,6 +118,21 @@ def test_relative_loss_pulls_alike_at_every_level_of_noise() -> None:
     assert gains[False][1] > 3 * gains[False][0]
 
 
+def test_missing_sound_weighs_more_than_sound_that_is_too_loud() -> None:
+    """Of a target that is silent half the time, the best constant estimate rises with the weight of what is missing."""
+    target = torch.stack((torch.zeros(SMALL.bins, 4), torch.ones(SMALL.bins, 4))).to(torch.complex64)
+    guesses = torch.linspace(0.01, 0.99, 99)
+
+    def best(missing: float) -> float:
+        aim, full = Objective(missing=missing), torch.ones_like(target)
+        losses = torch.stack([spectral_loss(guess * full, target, SMALL, aim) for guess in guesses])
+        return float(guesses[losses.argmin()])
+
+    assert best(1.0) == pytest.approx(0.5, abs=0.02)
+    # 0.7 of the error weigh three times as much, the complex 0.3 do not: (3 * 0.7 + 0.3) / (3 * 0.7 + 0.3 + 1).
+    assert best(3.0) == pytest.approx(2.4 / 3.4, abs=0.02)
+
+
 def test_silent_targets_leave_si_sdr_out() -> None:
     waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
     estimate = spectrum(waveform + 0.1 * signal(2))

@@ -44,6 +44,9 @@ PitchOption = Annotated[
 RelativeOption = Annotated[
     bool, typer.Option("--loss-relative", help="Halving a mixture's error counts alike, however much there is of it.")
 ]
+MissingOption = Annotated[
+    float, typer.Option(min=0.1, help="Weight of sound that is missing in the loss, against sound that is too loud.")
+]
 ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
@@ -79,6 +82,7 @@ def train_extract(
     loss_exponent: ExponentOption = Objective.exponent,
     loss_by_pitch: PitchOption = Objective.by_pitch,
     loss_relative: RelativeOption = Objective.relative,
+    loss_missing: MissingOption = Objective.missing,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -99,7 +103,7 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    aim = objective(loss_exponent, loss_by_pitch, loss_relative, choose_by)
+    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, choose_by)
     run(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
 
 
@@ -128,6 +132,7 @@ def train_diffuse(
     loss_exponent: ExponentOption = Objective.exponent,
     loss_by_pitch: PitchOption = Objective.by_pitch,
     loss_relative: RelativeOption = Objective.relative,
+    loss_missing: MissingOption = Objective.missing,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -144,7 +149,7 @@ def train_diffuse(
     separator, size = trained_separator(extract or find_bundle(DEFAULT_BUNDLE) / "extract.safetensors")
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    aim = objective(loss_exponent, loss_by_pitch, loss_relative, choose_by)
+    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, choose_by)
 
     def build() -> DiffuseTask:
         return DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)

@@ -40,7 +40,8 @@ def spectral_errors(estimate: Tensor, target: Tensor, config: SpectralConfig, ob
     """
     estimate, target = (recompress(each, config, objective.exponent) for each in (estimate, target))
     complex_error = torch.view_as_real(estimate - target).square().sum(-1)
-    magnitude = (estimate.abs().clamp_min(1e-5) - target.abs()).square()
+    beyond = estimate.abs().clamp_min(1e-5) - target.abs()
+    magnitude = beyond.square() * torch.where(beyond < 0, objective.missing, 1.0)
     weights = pitch_weights(config, objective.by_pitch).to(magnitude.device)
     return ((0.7 * magnitude + 0.3 * complex_error) * weights[:, None]).mean((-2, -1))
 

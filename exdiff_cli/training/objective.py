@@ -13,6 +13,8 @@ class Objective:
     the further below the true loudness the lower the exponent is: at 0.3 speech goes with the noise. ``by_pitch`` of
     its weight, 0 to 1, lies on the bins as the ear resolves them, the rest on all alike. ``relative`` takes the
     logarithm of each mixture's error: to halve it is worth as much where little is left as where speech drowns.
+    ``missing`` is the weight of a magnitude that falls short against one that is too loud: above one, speech that is
+    not sure to be noise stays.
 
     Weights are chosen by the same error and SI-SDR, or, ``by_ear``, by models of hearing:
     :mod:`exdiff_cli.training.hearing`.
@@ -21,4 +23,5 @@ class Objective:
     exponent: float = 0.5
     by_pitch: float = 0.5
     relative: bool = False
+    missing: float = 1.0
     by_ear: bool = False
