@@ -74,9 +74,12 @@ def test_seeds_are_draws(lively_score_net: ScoreNet, sampler: SamplerConfig) -> 
     torch.testing.assert_close(first[1:], second[1:], atol=1e-5, rtol=0)
 
 
-def test_untrained_network_returns_the_estimate(tiny_score_net: ScoreNet) -> None:
-    result = sample(tiny_score_net, BRIDGE, [1, 2, 3])
-    torch.testing.assert_close(result, extraction().estimate)
+def test_what_every_step_predicts_is_the_sample(tiny_score_net: ScoreNet) -> None:
+    """The noise of the states is gone at the end: a network that always answers alike has the last word."""
+    given = tiny_score_net.condition(mixture(), extraction())
+    with torch.no_grad():  # At rest, it answers alike at any time and from any state.
+        expected = tiny_score_net(mixture(), torch.ones(3), given)
+    torch.testing.assert_close(sample(tiny_score_net, BRIDGE, [1, 2, 3]), expected)
 
 
 def test_latents_are_read_once(lively_score_net: ScoreNet, monkeypatch: pytest.MonkeyPatch) -> None:

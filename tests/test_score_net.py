@@ -1,4 +1,4 @@
-"""Diffuse's network: it starts as Extract's estimate and listens to time, latents and state once trained."""
+"""Diffuse's network: it starts as the separator it began from, and listens to time, latents and state once trained."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bundles import DIFFUSE
 from torch import Tensor
 
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet, ScoreNetConfig
-from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
-from exdiff_cli.extract.separator import Extraction, Separator, apply_mask
+from exdiff_cli.extract.resunet import ResUNetConfig
+from exdiff_cli.extract.separator import MASK, Extraction, Separator, apply_mask
 
 
 def spectrum(seed: int, frames: int, batch: int = 2) -> Tensor:
@@ -34,9 +34,10 @@ def condition(net: ScoreNet, frames: int, keep: Tensor | None = None) -> Conditi
 TIMES = torch.tensor([0.2, 0.9])
 
 
-def test_starts_as_the_estimate(tiny_score_net: ScoreNet) -> None:
+def test_starts_as_a_mask_at_rest(tiny_score_net: ScoreNet) -> None:
     given = condition(tiny_score_net, 10)
-    assert torch.equal(tiny_score_net(spectrum(1, 10), TIMES, given), given.estimate)
+    at_rest = apply_mask(given.mixture, torch.zeros(2, MASK, 256, 10))
+    assert torch.equal(tiny_score_net(spectrum(1, 10), TIMES, given), at_rest)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 13, 65, 70])
@@ -50,30 +51,17 @@ def test_any_number_of_frames(lively_score_net: ScoreNet, frames: int) -> None:
 
 
 @pytest.mark.parametrize("preset", [ScoreNetConfig(), ScoreNetConfig(concatenate_estimate=False)])
-def test_presets_fit_the_small_separator(preset: ScoreNetConfig) -> None:
+def test_begins_as_the_separator(preset: ScoreNetConfig) -> None:
+    """At any time and from any state it predicts what the separator estimates, also where it is not shown it."""
     torch.manual_seed(0)
-    net, mixture = ScoreNet(preset), spectrum(7, 6, batch=1)
-    with torch.no_grad():
-        found = Separator()(mixture, torch.tensor([0]))
-        prediction = net(mixture, torch.tensor([0.5]), net.condition(mixture, found))
-    assert torch.equal(prediction, found.estimate if preset.concatenate_estimate else mixture)
-
-
-def test_begins_with_the_separator_weights() -> None:
-    """Given the separator's head, its trunk computes the separator's mask at any time and from any state."""
-    torch.manual_seed(0)
-    separator, net, mixture = Separator(), ScoreNet(), spectrum(7, 6)
+    separator, net, mixture = Separator(), ScoreNet(preset), spectrum(7, 6)
     with torch.no_grad():
         for parameter in separator.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
         found = separator(mixture, torch.zeros(2, dtype=torch.long))
         assert net.begin_from(separator)
-        given = net.condition(mixture, found)
-        assert torch.equal(net(spectrum(1, 6), TIMES, given), found.estimate)
-        assert isinstance(separator.network, ResUNet)
-        net.trunk.head = separator.network.head
-        channels = net.correct(net.features(torch.stack((spectrum(1, 6), mixture, found.estimate), 1)), TIMES, given)
-    torch.testing.assert_close(apply_mask(mixture, channels), found.estimate, atol=1e-6, rtol=0)
+        prediction = net(spectrum(1, 6), TIMES, net.condition(mixture, found))
+    torch.testing.assert_close(prediction, found.estimate, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -147,13 +135,6 @@ def test_estimate_reaches_the_network_only_where_asked(lively_score_net: ScoreNe
         assert ((predictions[0] - predictions[1]).abs().max() > 1e-3) == sees
 
 
-def test_starts_as_the_mixture_where_the_estimate_is_not_shown() -> None:
-    torch.manual_seed(2)
-    blind = ScoreNet(replace(DIFFUSE, concatenate_estimate=False))
-    given = condition(blind, 10)
-    assert torch.equal(blind(spectrum(1, 10), TIMES, given), given.mixture)
-
-
 @pytest.mark.parametrize("keep", [None, torch.tensor([True, True])])
 def test_latents_reach_the_network_only_where_asked(lively_score_net: ScoreNet, keep: Tensor | None) -> None:
     deaf = ScoreNet(replace(DIFFUSE, attend_latents=False))
@@ -167,12 +148,14 @@ def test_latents_reach_the_network_only_where_asked(lively_score_net: ScoreNet, 
 @pytest.mark.parametrize("source", range(3))
 def test_masks_bring_in_state_mixture_and_estimate(tiny_score_net: ScoreNet, source: int) -> None:
     given, state = condition(tiny_score_net, 10), spectrum(1, 10)
+    first = MASK + 2 + 2 * source
     with torch.no_grad():  # A head at rest but for its bias: the mask 0.5 - 1j everywhere.
+        at_rest = tiny_score_net(state, TIMES, given)
         assert tiny_score_net.trunk.head.bias is not None
-        tiny_score_net.trunk.head.bias[2 + 2 * source : 4 + 2 * source] = torch.tensor([0.5, -1.0])
+        tiny_score_net.trunk.head.bias[first : first + 2] = torch.tensor([0.5, -1.0])
         prediction = tiny_score_net(state, TIMES, given)
     brought = (state, given.mixture, given.estimate)[source]
-    torch.testing.assert_close(prediction, given.estimate + (0.5 - 1j) * brought)
+    torch.testing.assert_close(prediction, at_rest + (0.5 - 1j) * brought)
 
 
 def test_gradient_with_channels_last_and_frozen_latents(lively_score_net: ScoreNet) -> None:

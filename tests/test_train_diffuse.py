@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,17 @@ def batch(training_audio: TrainingAudio) -> Mixture:
     return mix(training_audio.speech, training_audio.noise, RECIPE, 2, seed=1, step=0)
 
 
-def task(separator: Separator, sampler: SamplerConfig | None = None, dropped: float = 0.1) -> DiffuseTask:
+BLIND = replace(DIFFUSE, concatenate_estimate=False)
+
+
+def task(
+    separator: Separator,
+    sampler: SamplerConfig | None = None,
+    dropped: float = 0.1,
+    config: ScoreNetConfig = DIFFUSE,
+) -> DiffuseTask:
     torch.manual_seed(2)
-    return DiffuseTask(separator, sampler, DIFFUSE, dropped)
+    return DiffuseTask(separator, sampler, config, dropped)
 
 
 def wake(net: DataPredictor) -> None:
@@ -49,9 +58,8 @@ def prepared(learner: DiffuseTask, batch: Mixture) -> tuple[Tensor, Condition]:
 
 
 def only(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Draw states of one kind alone."""
+    """Draw the sampler's states alone, or none of them."""
     monkeypatch.setattr(diffuse_module, "ROLLOUT_SHARE", 1.0 if kind == "rollout" else 0.0)
-    monkeypatch.setattr(diffuse_module, "WARM_SHARE", 1.0 if kind == "warm" else 0.0)
 
 
 @pytest.mark.parametrize("kind", ["bridge", "warm", "rollout", "ouve"])
@@ -59,7 +67,8 @@ def test_loss_and_gradient_are_finite(
     tiny_separator: Separator, batch: Mixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     only(monkeypatch, kind)
-    learner = task(tiny_separator, SamplerConfig(process="ouve" if kind == "ouve" else "bridge"))
+    process = sampler_config("ouve" if kind == "ouve" else "bridge", 0.002)
+    learner = task(tiny_separator, process, config=BLIND if kind == "bridge" else DIFFUSE)
     wake(learner.model)
     silent = Mixture(batch.mixture, torch.zeros_like(batch.speech))
     for each in (batch, silent):
@@ -86,9 +95,10 @@ def test_loss_is_a_function_of_its_step(tiny_separator: Separator, batch: Mixtur
 def test_states_are_made_of_the_right_end(
     tiny_separator: Separator, batch: Mixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Without noise a state is the bridge's mean, to the target or, elsewhere, to the estimate."""
+    """Without noise a state is the bridge's mean, to the estimate or, where that is not shown, to the target."""
     only(monkeypatch, kind)
-    learner = task(tiny_separator, NOISELESS)
+    monkeypatch.setattr(ScoreNet, "forward", lambda _, state, t, condition: condition.estimate)
+    learner = task(tiny_separator, NOISELESS, config=BLIND if kind == "bridge" else DIFFUSE)
     target, condition = prepared(learner, batch)
     goal = target if kind == "bridge" else condition.estimate
     lowest = {"bridge": 0.02, "warm": 0.3, "rollout": 0.0}[kind]
@@ -101,14 +111,12 @@ def test_states_are_made_of_the_right_end(
         torch.testing.assert_close(state, Bridge(c=1e-12).mean(goal, condition.mixture, t), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["warm", "rollout"])
+@pytest.mark.parametrize("kind", ["bridge", "rollout"])
 def test_states_hide_the_estimate_from_a_network_that_is_not_shown_it(
     tiny_separator: Separator, batch: Mixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     only(monkeypatch, kind)
-    learner = DiffuseTask(
-        tiny_separator, sampler_config("bridge", 0.002, estimate=False), replace(DIFFUSE, concatenate_estimate=False)
-    )
+    learner = task(tiny_separator, sampler_config("bridge", 0.002, estimate=False), config=BLIND)
     wake(learner.model)
     target, condition = prepared(learner, batch)
     other = replace(condition, estimate=2 * condition.estimate)
@@ -182,13 +190,15 @@ COMPARED = ("one_", "dropped_", "extract_")
 
 @pytest.mark.parametrize("process", ["bridge", "ouve"])
 def test_validation_compares_the_ways_to_use_the_network(
-    tiny_separator: Separator, training_audio: TrainingAudio, process: str
+    tiny_separator: Separator, training_audio: TrainingAudio, monkeypatch: pytest.MonkeyPatch, process: str
 ) -> None:
     sampler = SamplerConfig(process="ouve" if process == "ouve" else "bridge", steps=2)
     learner = task(tiny_separator, sampler)
     batch = mix(training_audio.speech, training_audio.noise, replace(RECIPE, seconds=0.25), 10, seed=1, step=0)
     with torch.no_grad():
-        before = learner.validate(batch)
+        with monkeypatch.context() as patch:
+            patch.setattr(ScoreNet, "forward", lambda _, state, t, condition: condition.estimate)
+            before = learner.validate(batch)
         wake(learner.model)
         after = learner.validate(batch)
     names = ("valid_loss", "si_sdr", "score")
@@ -224,3 +234,24 @@ def test_description_rebuilds_network_and_sampler(tiny_separator: Separator) -> 
     assert description["model"] == "diffuse"
     assert ScoreNetConfig(**description["config"]) == DIFFUSE
     assert SamplerConfig(**description["sampler"]) == sampler
+
+
+def test_bfloat16_trains_every_weight(
+    tiny_separator: Separator, training_audio: TrainingAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the sampler's own states, whose making runs in it too."""
+    only(monkeypatch, "rollout")
+    options = TrainOptions(tmp_path / "run", max_time=60.0, batch=2, warmup_steps=1, recipe=RECIPE)
+    losses = {}
+    for bf16 in (False, True):
+        learner = task(tiny_separator)
+        before = {name: value.clone() for name, value in learner.model.named_parameters()}
+        trainer = Trainer(learner, training_audio, replace(options, out=tmp_path / str(bf16), bf16=bf16))
+        trainer.elapsed = 30.0
+        losses[bf16] = [trainer.train_step() for _ in range(3)]
+    assert all(math.isfinite(loss) for loss in losses[True])
+    assert losses[True] == pytest.approx(losses[False], rel=0.05)
+    assert losses[True] != losses[False]
+    for name, value in learner.model.named_parameters():
+        assert not torch.equal(value, before[name]), name
+        assert value.isfinite().all(), name

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens, Memory
 from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig, deepen
-from exdiff_cli.extract.separator import FEATURES, Extraction, Separator, spectral_features
+from exdiff_cli.extract.separator import FEATURES, MASK, Extraction, Separator, apply_mask, spectral_features
 
 SCALE = 8.0
 """Brings compressed spectra of mixtures at the training level to about unit size."""
@@ -113,10 +113,14 @@ class DataPredictor(nn.Module):
         frames = x.shape[-1]
         x = F.pad(x, (0, -frames % self.stride))
         channels = self.correct(x, t, condition)[..., :frames].float()
+        base, channels = self.first_answer(channels, condition)
         planes = torch.complex(channels[:, ::2].contiguous(), channels[:, 1::2].contiguous())
         masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources, strict=False))
-        base = condition.estimate if self.concatenate_estimate else condition.mixture
         return base + planes[:, 0] / SCALE + masked
+
+    def first_answer(self, channels: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """The spectrum that is corrected, and of ``channels`` those that correct it."""
+        return condition.estimate if self.concatenate_estimate else condition.mixture, channels
 
     def features(self, sources: Tensor) -> Tensor:
         """What the network sees of complex spectra ``(batch, sources, bins, frames)``: real and imaginary parts."""
@@ -125,8 +129,8 @@ class DataPredictor(nn.Module):
     def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Map features to pairs of real and imaginary parts, ``(batch, channels, bins, frames)``.
 
-        The first pair is added as it is; further ones are masks, as the separator's are, and bring
-        in the state, the mixture and the estimate, in this order.
+        Of what :meth:`first_answer` leaves, the first pair is added as it is; further ones are masks, as the
+        separator's are, and bring in the state, the mixture and the estimate, in this order.
         """
         raise NotImplementedError
 
@@ -142,7 +146,7 @@ class ScoreNet(DataPredictor):
         self.concatenate_estimate, self.attend_latents = config.concatenate_estimate, config.attend_latents
         sources = 3 if config.concatenate_estimate else 2
         self.time = TimeEmbedding(config.time_size)
-        self.trunk = ResUNet(config.trunk, FEATURES * sources, 2 + 2 * sources)
+        self.trunk = ResUNet(config.trunk, FEATURES * sources, MASK + 2 + 2 * sources)
         self.tokens = LatentTokens(config.latent_channels, config.latent_bands, 4, config.token_size)
         attention = LatentAttention(config.channels[-1], config.token_size, config.frames_per_second)
         self.attentions = nn.ModuleList((attention,))
@@ -167,9 +171,13 @@ class ScoreNet(DataPredictor):
         given = deepen(network.state_dict(), own, "bottleneck.")
         speech = separator.queries.embeddings[separator.queries.index("speech")]
         for name, weight in given.items():
-            if name.startswith("head.") or name not in own:
+            if name not in own:
                 continue
-            if name.endswith("film.project.weight"):
+            if name == "head.weight":  # Those of the mask; corrections are at rest.
+                own[name][:, :MASK] = weight
+            elif name == "head.bias":
+                own[name][:MASK] = weight
+            elif name.endswith("film.project.weight"):
                 own[name].zero_()
             elif name.endswith("film.project.bias"):
                 own[name].copy_(weight + given[name.replace("bias", "weight")] @ speech)
@@ -190,6 +198,10 @@ class ScoreNet(DataPredictor):
     def features(self, sources: Tensor) -> Tensor:
         """The separator's own features of every source: real and imaginary part and log magnitude."""
         return torch.cat([spectral_features(source) for source in sources.unbind(1)], dim=1)
+
+    def first_answer(self, channels: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """A mask of the mixture of the network's own, which is the separator's to begin with."""
+        return apply_mask(condition.mixture, channels[:, :MASK]), channels[:, MASK:]
 
     def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         time = self.time(t)

@@ -26,6 +26,10 @@ class Extraction:
 
 
 FEATURES = 3
+"""Channels that the network sees of a spectrum."""
+
+MASK = 3
+"""Channels that make a mask: a magnitude logit and a rotation."""
 
 
 def spectral_features(mixture: Tensor) -> Tensor:

@@ -24,8 +24,7 @@ from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.trainer import OnMixtures
 
 EARLIEST_TIME = 0.02
-WARM_SHARE = 0.4
-ROLLOUT_SHARE = 0.4
+ROLLOUT_SHARE = 0.5
 ROLLOUT_FROM = 0.1
 """Share of the training time after which states come from the sampler too: before, it has nothing to say."""
 
@@ -107,13 +106,13 @@ class DiffuseTask(OnMixtures):
     def _draw_state(
         self, target: Tensor, condition: Condition, progress: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A state and its times: on the bridge to the target, at a warm start, or along a sampler's run."""
+        """A state and its times: at a warm start, or on the bridge to the target, or along a sampler's run."""
         kind = float(torch.rand(1, generator=generator, device=generator.device))
-        rollout = ROLLOUT_SHARE if progress >= ROLLOUT_FROM else 0.0
-        if kind < rollout:
+        if kind < ROLLOUT_SHARE and progress >= ROLLOUT_FROM:
             return self._roll_out(condition, generator)
-        # A network that is not shown the estimate must not find it in its states either.
-        warm = kind < rollout + WARM_SHARE and self.model.concatenate_estimate
+        # States that hold the target teach a network to trust them, and those of sampling hold the estimate instead;
+        # but one that is not shown the estimate must not find it in its states either.
+        warm = self.model.concatenate_estimate
         t = self._times(len(target), 0.3 if warm else EARLIEST_TIME, 1.0, generator)
         if warm:  # Half of them as sampling begins.
             t[::2] = self.sampler.start
