@@ -45,7 +45,7 @@ def save_separator(path: Path, seed: int = 0, config: ResUNetConfig = EXTRACT) -
 
 
 def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE) -> Path:
-    """Nothing is at rest: an untrained network would give Extract's estimate back and not see the latents."""
+    """Nothing is at rest: an untrained network would not see the latents, nor the state."""
     torch.manual_seed(seed)
     network = ScoreNet(config)
     with torch.no_grad():

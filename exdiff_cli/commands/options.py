@@ -71,7 +71,7 @@ SegmentsOption = Annotated[
     typer.Option(
         "--batch",
         min=1,
-        help="Segments a batch; changes memory, never a result. (default: 1 on the CPU, 16 on a GPU)",
+        help="Segments a batch; changes memory, and a result by rounding. (default: 1 on the CPU, 16 on a GPU)",
     ),
 ]
 GraceOption = Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")]
