@@ -34,6 +34,28 @@ def test_si_sdr_ignores_scale(scale: float) -> None:
     torch.testing.assert_close(si_sdr(scale * estimate, target), si_sdr(estimate, target), atol=1e-2, rtol=0)
 
 
+def test_si_sdr_with_a_least_scale_minds_sign_and_volume() -> None:
+    target = signal(1)
+    estimate = target + 0.3 * signal(2)
+    for scale in (0.6, 1.0, 3.0):
+        torch.testing.assert_close(si_sdr(scale * estimate, target, 0.5), si_sdr(scale * estimate, target))
+    plain = si_sdr(estimate, target)
+    assert (si_sdr(0.2 * estimate, target, 0.5) < plain - 3).all()
+    assert (si_sdr(-estimate, target, 0.5) < 0).all()
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_mirrored_estimate_is_led_back(relative: bool) -> None:
+    """From the mirrored signal the loss falls with every part of the way to silence, and on to the signal."""
+    waveform = signal(1)
+    objective = Objective(relative=relative)
+    losses = [
+        separation_loss(spectrum(scale * waveform), spectrum(waveform), waveform, SMALL, objective).item()
+        for scale in (-1.0, -0.4, -0.1, 0.1, 0.4, 0.8, 1.0)
+    ]
+    assert all(further > nearer for further, nearer in pairwise(losses))
+
+
 def test_perfect_estimate_is_at_the_clamp() -> None:
     waveform = signal(1)
     loss = separation_loss(spectrum(waveform), spectrum(waveform), waveform, SMALL, Objective())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,9 @@ from exdiff_cli.audio.spectral import SpectralConfig, synthesise
 from exdiff_cli.training.objective import Objective
 
 SILENCE_ENERGY = 1e-4
+
+LEAST_SCALE = 0.5
+"""Amplitude of an estimate against its target's below which it counts as wrong, not as another volume."""
 
 RELATIVE_WEIGHT = 0.25
 """Of the logarithm of a spectral error: about the error that is left in a mixture, so that both ways pull alike."""
@@ -51,10 +56,14 @@ def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig, obje
     return spectral_errors(estimate, target, config, objective).mean()
 
 
-def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio of ``(batch, samples)``, dB (Le Roux et al. 2019, eq. 3)."""
+def si_sdr(estimate: Tensor, target: Tensor, least_scale: float = -math.inf) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio of ``(batch, samples)``, dB (Le Roux et al. 2019, eq. 3).
+
+    An estimate of another sign or of a small scale has the same ratio; with ``least_scale`` it is held against no
+    less of the target than that.
+    """
     scale = (estimate * target).sum(-1, keepdim=True) / target.square().sum(-1, keepdim=True).clamp_min(1e-8)
-    projection = scale * target
+    projection = scale.clamp_min(least_scale) * target
     error = (estimate - projection).square().sum(-1)
     return 10 * torch.log10((projection.square().sum(-1) + 1e-8) / (error + 1e-8))
 
@@ -64,6 +73,8 @@ def separation_loss(
 ) -> Tensor:
     """Ten times the spectral loss, less 0.02 per dB of SI-SDR up to 30 dB where the target is not silent.
 
+    Free in sign, the ratio once led a network to the mirrored signal, from where the spectral part did not lead back.
+
     ``waveform`` is the target's, ``(batch, samples)``. Where the objective is relative, the spectral part is the
     logarithm of each example's errors.
     """
@@ -72,5 +83,5 @@ def separation_loss(
     audible = waveform.square().sum(-1) > SILENCE_ENERGY * waveform.shape[-1] * 1e-2
     if audible.any():
         synthesised = synthesise(estimate[audible], waveform.shape[-1], config)
-        loss = loss - 0.02 * si_sdr(synthesised, waveform[audible]).clamp_max(30).mean()
+        loss = loss - 0.02 * si_sdr(synthesised, waveform[audible], LEAST_SCALE).clamp_max(30).mean()
     return loss
