@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -94,6 +95,47 @@ def test_muted_part_leads_or_trails() -> None:
     assert muted[:, 0].any()
     assert muted[:, -1].any()
     assert ((muted[:, 1:] != muted[:, :-1]).sum(-1) == 1).all()
+
+
+def test_texture_is_of_unit_level_and_no_talk(training_audio: TrainingAudio) -> None:
+    made = mixing.texture(draw(), training_audio.speech, training_audio.noise, RECIPE, COUNT)
+    assert made.shape == (COUNT, RECIPE.samples)
+    torch.testing.assert_close(made.square().mean(-1).sqrt(), torch.ones(COUNT), atol=1e-3, rtol=0)
+    assert torch.corrcoef(made).fill_diagonal_(0).abs().max() < 0.9
+
+
+def test_noise_comes_in_the_shares_asked_for(training_audio: TrainingAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, int] = {}
+
+    def made(name: str) -> Callable[..., Tensor]:
+        def noise(*arguments: object) -> Tensor:
+            count = arguments[1] if name == "generated" else arguments[-1]
+            assert isinstance(count, int)
+            asked[name] = asked.get(name, 0) + count
+            return torch.ones(count, 8)
+
+        return noise
+
+    for name in ("babble", "texture", "real_noise"):
+        monkeypatch.setattr(mixing, name, made(name))
+    monkeypatch.setattr(mixing, "GENERATED", dict.fromkeys(RECIPE.generators, made("generated")))
+    recipe = Recipe(seconds=8 / 16_000, babble_share=0.1, generated_share=0.4, texture_share=0.2)
+    mixing._one_noise(draw(), training_audio.speech, training_audio.noise, recipe, 2000)
+    assert {name: count / 2000 for name, count in asked.items()} == {
+        "babble": pytest.approx(0.1, abs=0.03),
+        "generated": pytest.approx(0.4, abs=0.04),
+        "texture": pytest.approx(0.2, abs=0.03),
+        "real_noise": pytest.approx(0.3, abs=0.04),
+    }
+
+
+def test_microphones_colour_a_share_of_the_talk() -> None:
+    speech = draw(1).normal(200, 2000)
+    recipe = replace(RECIPE, colour_share=0.3)
+    untouched = (mixing.through_microphones(draw(), speech, recipe) == speech).all(-1).float().mean()
+    assert untouched == pytest.approx(0.7, abs=0.1)
+    flat = mixing.through_microphones(draw(), speech, replace(recipe, colour_share=1.0, colour_decibels=0.0))
+    torch.testing.assert_close(flat, speech, atol=1e-4, rtol=0)
 
 
 def test_room_leaves_its_early_part_in_the_target() -> None:

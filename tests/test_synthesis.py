@@ -25,7 +25,9 @@ def rms(signal: Tensor) -> Tensor:
     return signal.square().mean(-1).sqrt()
 
 
-@pytest.mark.parametrize("generate", [synthesis.coloured_noise, synthesis.machine_noise, synthesis.impacts])
+@pytest.mark.parametrize(
+    "generate", [synthesis.coloured_noise, synthesis.machine_noise, synthesis.impacts, synthesis.rumble]
+)
 def test_generated_noise(generate: Generator) -> None:
     noise = generate(draw(), 5, SAMPLES)
     assert noise.shape == (5, SAMPLES)
@@ -33,6 +35,21 @@ def test_generated_noise(generate: Generator) -> None:
     assert torch.equal(noise, generate(draw(), 5, SAMPLES))
     assert not torch.equal(noise, generate(draw(1), 5, SAMPLES))
     assert torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.9
+
+
+def test_rumble_lies_below_most_of_a_voice() -> None:
+    energy = torch.fft.rfft(synthesis.rumble(draw(), 40, SAMPLES)).abs().square()
+    share = energy[:, : 500 * SAMPLES // 16_000].sum(-1) / energy.sum(-1)
+    assert share.median() > 0.9
+
+
+def test_smearing_leaves_no_direct_sound() -> None:
+    click = torch.zeros(20, SAMPLES)
+    click[:, 100] = 1
+    smeared = synthesis.smear(draw(), click)
+    assert smeared.shape == click.shape
+    assert smeared[:, :100].abs().max() < 1e-4
+    assert (smeared[:, 100 + 240 :].square().sum(-1) > 0.1 * smeared.square().sum(-1)).float().mean() > 0.5
 
 
 def test_draws_lie_in_their_ranges() -> None:

@@ -35,13 +35,16 @@ SITE_MIXTURES = 40
 FIXED_MIXTURES = 80
 SITE_SEED = 77
 SHIPPED_AUDIO = "training-audio"
-TRAINING = Recipe(generated_share=0.2, babble_share=0.05, second_noise_share=0.15, noise_speed=(0.85, 1.15))
+TRAINING = Recipe(
+    generated_share=0.2, babble_share=0.05, texture_share=0.05, second_noise_share=0.15, noise_speed=(0.85, 1.15)
+)
 JUDGING = replace(
     TRAINING,
     seconds=4.0,
     snr=(-5.0, 15.0),
     generated_share=0.0,
     babble_share=0.0,
+    texture_share=0.0,
     second_noise_share=0.0,
     noise_speed=(1.0, 1.0),
     speech_speed_share=0.0,

@@ -43,6 +43,12 @@ class ExampleMixture:
     target: Tensor
     example: Tensor
 
+    def to(self, device: torch.device) -> ExampleMixture:
+        return ExampleMixture(self.mixture.to(device), self.target.to(device), self.example.to(device))
+
+    def __getitem__(self, rows: slice) -> ExampleMixture:
+        return ExampleMixture(self.mixture[rows], self.target[rows], self.example[rows])
+
 
 def mix_with_examples(
     speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: int, step: int

@@ -18,6 +18,7 @@ GENERATED = {
     "coloured": synthesis.coloured_noise,
     "machine": synthesis.machine_noise,
     "impacts": synthesis.impacts,
+    "rumble": synthesis.rumble,
 }
 
 
@@ -27,14 +28,17 @@ class Recipe:
 
     seconds: float = 2.0
     sample_rate: int = 16_000
-    snr: tuple[float, float] = (-5.0, 20.0)
+    snr: tuple[float, float] = (-5.0, 25.0)
     speech_speed_share: float = 0.6
     speech_speed: tuple[float, float] = (0.75, 1.2)
+    colour_share: float = 0.5
+    colour_decibels: float = 4.0
     noise_speed: tuple[float, float] = (0.6, 1.6)
     room_share: float = 0.3
     generated_share: float = 0.4
     babble_share: float = 0.1
-    second_noise_share: float = 0.33
+    texture_share: float = 0.15
+    second_noise_share: float = 0.4
     telephone_share: float = 0.15
     noise_only_share: float = 0.06
     silence_share: float = 0.2
@@ -55,6 +59,12 @@ class Mixture:
     @property
     def noise(self) -> Tensor:
         return self.mixture - self.speech
+
+    def to(self, device: torch.device) -> Mixture:
+        return Mixture(self.mixture.to(device), self.speech.to(device))
+
+    def __getitem__(self, rows: slice) -> Mixture:
+        return Mixture(self.mixture[rows], self.speech[rows])
 
 
 def read_windows(pool: Pool, starts: Tensor, speed: Tensor, samples: int) -> Tensor:
@@ -114,8 +124,19 @@ def babble(draw: Draw, pool: Pool, recipe: Recipe, count: int) -> Tensor:
     return unit_level(synthesis.fft_convolve((talk * gains).sum(0), response))
 
 
+def texture(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int) -> Tensor:
+    """Halls, crowds and traffic from afar: talk or a recording, slowed or hurried, half of it backwards, smeared."""
+    speed = draw.log_uniform(count, low=0.4, high=2.5)
+    sources = [
+        read_windows(pool, draw.integers(count, len(pool.samples)), speed, recipe.samples) for pool in (speech, noise)
+    ]
+    source = torch.where(draw.chance(count, 0.5)[:, None], *map(unit_level, sources))
+    source = torch.where(draw.chance(count, 0.5)[:, None], source.flip(-1), source)
+    return unit_level(synthesis.equalise(draw, synthesis.smear(draw, source), 6.0))
+
+
 def draw_noise(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int) -> Tensor:
-    """Noise of unit level, ``(count, samples)``: recorded, generated or babble, and sometimes two of them."""
+    """Noise of unit level, ``(count, samples)``: recorded, generated, babble or texture, and sometimes two of them."""
     result = torch.zeros(count, recipe.samples, device=draw.device)
     second = draw.chance(count, recipe.second_noise_share)
     for rows in (torch.arange(count, device=draw.device), second.nonzero()[:, 0]):
@@ -131,7 +152,9 @@ def _one_noise(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int
     generator = draw.integers(count, len(recipe.generators))
     is_babble = kind < recipe.babble_share
     is_generated = ~is_babble & (kind < recipe.babble_share + recipe.generated_share)
-    is_real = ~is_babble & ~is_generated
+    others = recipe.babble_share + recipe.generated_share
+    is_texture = (kind >= others) & (kind < others + recipe.texture_share)
+    is_real = ~is_babble & ~is_generated & ~is_texture
     if is_babble.any():
         result[is_babble] = babble(draw, speech, recipe, int(is_babble.sum()))
     if is_real.any():
@@ -140,7 +163,15 @@ def _one_noise(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int
         rows = is_generated & (generator == index)
         if rows.any():
             result[rows] = GENERATED[name](draw, int(rows.sum()), recipe.samples)
+    if is_texture.any():
+        result[is_texture] = texture(draw, speech, noise, recipe, int(is_texture.sum()))
     return result
+
+
+def through_microphones(draw: Draw, speech: Tensor, recipe: Recipe) -> Tensor:
+    """Colour some rows as other microphones would: the target keeps that too, as it is no noise."""
+    coloured = draw.chance(len(speech), recipe.colour_share)[:, None]
+    return torch.where(coloured, synthesis.equalise(draw, speech, recipe.colour_decibels), speech)
 
 
 def mute_part(draw: Draw, speech: Tensor, share: float) -> Tensor:
@@ -196,7 +227,7 @@ def mix(speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: i
     device = speech_pool.samples.device
     draw = Draw(torch.Generator(device).manual_seed(seed * 1_000_003 + step), recipe.sample_rate)
     dry = draw_speech(draw, speech_pool, recipe, count)
-    dry = torch.where(draw.chance(count, 0.3)[:, None], synthesis.equalise(draw, dry, 2.5), dry)
+    dry = through_microphones(draw, dry, recipe)
     dry = mute_part(draw, dry, recipe.silence_share)
     heard, target = in_rooms(draw, dry, recipe.room_share)
     level = active_level(heard).clamp_min(1e-4)

@@ -88,6 +88,21 @@ def coloured_noise(draw: Draw, count: int, samples: int) -> Tensor:
     return unit_level(equalise(draw, tilted, 8.0) * modulation(draw, count, samples))
 
 
+def rumble(draw: Draw, count: int, samples: int) -> Tensor:
+    """Vehicles, wind and handling: noise that lies so low that most of a voice stands clear of it, swelling."""
+    frequency = torch.arange(samples // 2 + 1, device=draw.device) * draw.sample_rate / samples
+    tilt, corner = draw.uniform(count, 1, low=-3.0, high=-1.0), draw.log_uniform(count, 1, low=20, high=200)
+    spectrum = torch.fft.rfft(draw.normal(count, samples)) * (frequency / corner + 1) ** tilt
+    return unit_level(equalise(draw, torch.fft.irfft(spectrum, samples), 4.0) * modulation(draw, count, samples))
+
+
+def smear(draw: Draw, signal: Tensor) -> Tensor:
+    """Blur each row in time by decaying noise of 30 to 500 ms, with no direct sound."""
+    time = torch.arange(draw.sample_rate // 2, device=draw.device) / draw.sample_rate
+    decay = draw.log_uniform(len(signal), 1, low=0.03, high=0.5)
+    return fft_convolve(signal, draw.normal(len(signal), len(time)) * 10 ** (-3 * time / decay))
+
+
 def machine_noise(draw: Draw, count: int, samples: int, harmonics: int = 20) -> Tensor:
     """Motors, transformers and mains: drifting harmonics, modulated by rotation, over coloured noise."""
     time = torch.arange(samples, device=draw.device) / draw.sample_rate

@@ -18,14 +18,23 @@ import torch
 
 from exdiff_cli.datasets import SCENES_FILE
 from exdiff_cli.errors import DataError
-from exdiff_cli.training.mixing import GENERATED, Mixture, Recipe, mix
+from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.pool import Pool, TrainingAudio
 
 SEED = 20_240_914
 SNRS = (-5.0, 0.0, 5.0, 10.0, 15.0)
 ROUNDS = 5
 TELEPHONE_EVERY = 4
-CLEAR = Recipe(seconds=4.0, speech_speed_share=0.0, noise_only_share=0.0, second_noise_share=0.0)
+SOUNDS = ("coloured", "machine", "impacts")
+CLEAR = Recipe(
+    seconds=4.0,
+    speech_speed_share=0.0,
+    colour_share=0.3,
+    colour_decibels=2.5,
+    texture_share=0.0,
+    noise_only_share=0.0,
+    second_noise_share=0.0,
+)
 RECORDED = replace(CLEAR, generated_share=0.0, babble_share=0.0)
 
 
@@ -55,9 +64,7 @@ class Kind:
 def kinds(audio: TrainingAudio) -> list[Kind]:
     """Each held-out recording for itself, then the generated kinds and babble."""
     pool = audio.valid_noise
-    generated = [
-        (name, replace(CLEAR, generated_share=1.0, babble_share=0.0, generators=(name,))) for name in GENERATED
-    ]
+    generated = [(name, replace(CLEAR, generated_share=1.0, babble_share=0.0, generators=(name,))) for name in SOUNDS]
     return [
         *(Kind(clip.names[0], RECORDED, clip) for clip in pool.clips()),
         *(Kind(name, recipe, pool) for name, recipe in generated),
