@@ -78,12 +78,14 @@ class Enhancer:
     def _enhance(self, mixture: Tensor, seeds: list[int]) -> Tensor:
         spectral = self.bundle.spectral
         spectrum = analyse(mixture, spectral)
-        with self._timing("extract"):
-            extraction = self._extract(spectrum)
-        estimate = extraction.estimate
-        if self.settings.sampler.steps > 0:
-            with self._timing("diffuse"):
-                estimate = self._diffuse(spectrum, extraction, seeds)
+        # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            with self._timing("extract"):
+                extraction = self._extract(spectrum)
+            estimate = extraction.estimate
+            if self.settings.sampler.steps > 0:
+                with self._timing("diffuse"):
+                    estimate = self._diffuse(spectrum, extraction, seeds)
         return synthesise(estimate, mixture.shape[-1], spectral)
 
     def _extract(self, spectrum: Tensor) -> Extraction:

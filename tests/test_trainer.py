@@ -33,7 +33,7 @@ from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Mixture, Recipe
 from exdiff_cli.training.pool import TrainingAudio, load_training_audio
 from exdiff_cli.training.site import Site
-from exdiff_cli.training.trainer import OnMixtures, Trainer, TrainOptions, WeightAverage
+from exdiff_cli.training.trainer import BATCHES_AT_ONCE, OnMixtures, Trainer, TrainOptions, WeightAverage
 
 
 class FilterTask(OnMixtures):
@@ -123,6 +123,16 @@ def test_steps_lower_the_loss_of_a_fixed_batch(
     trainer = Trainer(FilterTask(channels=4), training_audio, replace(options, learning_rate=0.02))
     losses = [trainer.train_step() for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_gpu_draws_several_batches_at_once(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    trainer = Trainer(FilterTask(), training_audio, options)
+    trainer.device = torch.device("cuda")  # Of which the drawing asks for the kind alone; the audio stays here.
+    rows = 2 * BATCHES_AT_ONCE
+    drawn = [trainer.task.draw(training_audio, options.recipe, rows, options.seed, turn) for turn in (0, 1)]
+    expected = torch.cat([batch.mixture for batch in drawn]).split(2)
+    for trainer.step in (0, 1, 3, 4, 2 * BATCHES_AT_ONCE - 1, 2):  # Resumed anywhere it is the same.
+        assert torch.equal(trainer._draw().mixture, expected[trainer.step])
 
 
 def test_killed_and_resumed_equals_uninterrupted(training_audio: TrainingAudio, options: TrainOptions) -> None:

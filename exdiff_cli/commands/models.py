@@ -67,7 +67,9 @@ def adapt(
     if out.exists():
         raise UsageError(f"{out}: exists; name a new folder for the adapted bundle")
     found = discover(paths, None, AUDIO_SUFFIXES)
-    options = train_options(out, max_time, max_time, False, None, batch, learning_rate, seed, choose_device(device))
+    options = train_options(
+        out, max_time, max_time, False, None, batch, 2.0, learning_rate, seed, choose_device(device)
+    )
     result = adapt_to([job.source for job in found.jobs], load_bundle(bundle), data, options, out, say)
     if not result.share:
         say("no better on the site's noise without getting worse elsewhere: nothing was written")

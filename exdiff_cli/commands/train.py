@@ -50,6 +50,7 @@ MissingOption = Annotated[
 ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
+SecondsOption = Annotated[float, typer.Option(min=0.5, max=30, help="Length of the mixtures, in seconds.")]
 InitOption = Annotated[Path | None, typer.Option(help="Weights to begin with, as a bundle's *.safetensors.")]
 
 
@@ -78,6 +79,7 @@ def train_extract(
     resume: ResumeOption = False,
     init: InitOption = None,
     batch: BatchOption = 8,
+    seconds: SecondsOption = 2.0,
     learning_rate: RateOption = 1.5e-3,
     loss_exponent: ExponentOption = Objective.exponent,
     loss_by_pitch: PitchOption = Objective.by_pitch,
@@ -95,7 +97,7 @@ def train_extract(
     from exdiff_cli.training.run import objective, train_options
 
     options = train_options(
-        out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
+        out, max_time, validate_every, resume, init, batch, seconds, learning_rate, seed, choose_device(device)
     )
     size = find_preset(preset)
     network = size.separator
@@ -120,6 +122,7 @@ def train_diffuse(
     resume: ResumeOption = False,
     init: InitOption = None,
     batch: BatchOption = 8,
+    seconds: SecondsOption = 2.0,
     learning_rate: RateOption = 1e-3,
     noise_scale: Annotated[
         float | None, typer.Option(help="The bridge's noise, c. (default: the shipped bundle's)")
@@ -129,6 +132,9 @@ def train_diffuse(
         bool | None, typer.Option(help="Show it the separator's estimate and start from there. (default: as preset)")
     ] = None,
     latents: Annotated[bool, typer.Option(help="Let it attend to the separator's latents.")] = True,
+    latents_dropped: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the mixtures whose latents are withheld.")
+    ] = 0.1,
     loss_exponent: ExponentOption = Objective.exponent,
     loss_by_pitch: PitchOption = Objective.by_pitch,
     loss_relative: RelativeOption = Objective.relative,
@@ -144,7 +150,7 @@ def train_diffuse(
     from exdiff_cli.training.run import objective, train_options, trained_separator
 
     options = train_options(
-        out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
+        out, max_time, validate_every, resume, init, batch, seconds, learning_rate, seed, choose_device(device)
     )
     separator, size = trained_separator(extract or find_bundle(DEFAULT_BUNDLE) / "extract.safetensors")
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
@@ -152,7 +158,7 @@ def train_diffuse(
     aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, choose_by)
 
     def build() -> DiffuseTask:
-        return DiffuseTask(separator, sampler, network, spectral=size.spectral, objective=aim)
+        return DiffuseTask(separator, sampler, network, latents_dropped, size.spectral, aim)
 
     run(build, data, options, for_diffuse=True)
 
@@ -167,6 +173,7 @@ def train_by_example(
     resume: ResumeOption = False,
     init: InitOption = None,
     batch: BatchOption = 8,
+    seconds: SecondsOption = 2.0,
     learning_rate: RateOption = 1e-3,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -177,7 +184,7 @@ def train_by_example(
     from exdiff_cli.training.run import train_options, trained_separator
 
     options = train_options(
-        out, max_time, validate_every, resume, init, batch, learning_rate, seed, choose_device(device)
+        out, max_time, validate_every, resume, init, batch, seconds, learning_rate, seed, choose_device(device)
     )
     separator = trained_separator(extract)[0]
     run(lambda: ExampleTask(separator), data, options, for_diffuse=False)

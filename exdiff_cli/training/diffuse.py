@@ -162,7 +162,7 @@ class DiffuseTask(OnMixtures):
         For comparison one step, and the same steps without latents, on the first mixtures alone, ``few_`` with.
         """
         steps, few = self.sampler.steps, slice(COMPARED_MIXTURES)
-        sampled, first = self._sample(batch.mixture, steps), Mixture(batch.mixture[few], batch.speech[few])
+        sampled, first = self._sample(batch.mixture, steps), batch[few]
         compared = (
             ("", sampled, batch),
             ("extract_", self._sample(batch.mixture, 0), batch),

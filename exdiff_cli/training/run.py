@@ -14,6 +14,7 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import Preset, find_preset
 from exdiff_cli.stopping import parse_duration
 from exdiff_cli.training.hearing import heard_measures
+from exdiff_cli.training.mixing import Recipe
 from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
@@ -26,6 +27,7 @@ def train_options(
     resume: bool,
     init: Path | None,
     batch: int,
+    seconds: float,
     learning_rate: float,
     seed: int,
     device: str,
@@ -42,6 +44,7 @@ def train_options(
         seed=seed,
         device=device,
         bf16=device.startswith("cuda"),
+        recipe=Recipe(seconds=seconds),
     )
 
 

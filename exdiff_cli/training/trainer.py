@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from exdiff_cli.bundle import read_trained
@@ -31,6 +32,8 @@ from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.validation import validation_batch
 
 log = logging.getLogger(__name__)
+
+BATCHES_AT_ONCE = 4
 
 SHOWN = ("si_sdr", "valid_loss")
 """Measures of the latest validation that the bar shows, where the task has them."""
@@ -55,7 +58,7 @@ class Task(Protocol):
         ...
 
     def validation(self, audio: TrainingAudio, count: int) -> Any:
-        """The fixed batch to validate on, of at most ``count`` mixtures."""
+        """The fixed batch to validate on, of at most ``count`` mixtures, from audio on the CPU."""
         ...
 
     def loss(self, batch: Any, step: int, progress: float) -> Tensor:
@@ -114,11 +117,11 @@ class WeightAverage:
 
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in model.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.weights[name].lerp_(value.detach(), 1 - decay)
-            else:
-                self.weights[name].copy_(value)
+        values = model.state_dict()
+        counts = [name for name, value in values.items() if not value.is_floating_point()]
+        for name in counts:
+            self.weights[name].copy_(values.pop(name))
+        get_ema_multi_avg_fn(decay)([self.weights[name] for name in values], list(values.values()), step)
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
@@ -144,7 +147,7 @@ class Trainer:
     def __init__(self, task: Task, audio: TrainingAudio, options: TrainOptions) -> None:
         self.task, self.options = task, options
         self.device = torch.device(options.device)
-        self.audio = audio.to(self.device)
+        self.audio, self.held_out = audio.to(self.device), audio
         task.model.to(self.device)
         if self.device.type == "cpu":
             task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -152,6 +155,7 @@ class Trainer:
             _fit_weights(task.model, task.adopt(read_weights(options.init, self.device)), options.init)
         self.optimiser = torch.optim.AdamW(task.model.parameters(), lr=options.learning_rate, weight_decay=0.01)
         self.average = WeightAverage(task.model, options.ema)
+        self.drawn: tuple[int, Any] | None = None
         self.step, self.elapsed, self.validated, self.best = 0, 0.0, 0.0, -math.inf
         self.stop = Stop()
         self._enter_run_folder()
@@ -224,10 +228,18 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
+    def _draw(self) -> Any:
+        """This step's batch; on a GPU several are drawn at once: to launch the drawing costs more than to do it."""
+        options, at_once = self.options, 1 if self.device.type == "cpu" else BATCHES_AT_ONCE
+        turn, place = divmod(self.step, at_once)
+        if self.drawn is None or self.drawn[0] != turn:
+            rows = options.batch * at_once
+            self.drawn = turn, self.task.draw(self.audio, options.recipe, rows, options.seed, turn)
+        return self.drawn[1][place * options.batch : (place + 1) * options.batch]
+
     def train_step(self) -> float:
         """One optimiser step on a fresh batch; returns its loss."""
-        options = self.options
-        batch = self.task.draw(self.audio, options.recipe, options.batch, options.seed, self.step)
+        options, batch = self.options, self._draw()
         self._set_rate()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16):
             loss = self.task.loss(batch, self.step, self.progress)
@@ -243,7 +255,8 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Measure the averaged weights on fixed mixtures; keep them if they are the best so far."""
         self.validated = self.elapsed
-        batch = self.task.validation(self.audio, self.options.validation_mixtures)
+        # Drawn on the CPU, so that weights trained on a GPU are judged by the same mixtures.
+        batch = self.task.validation(self.held_out, self.options.validation_mixtures).to(self.device)
         self.task.model.eval()
         with self.average.applied_to(self.task.model), torch.no_grad():
             measures = self.task.validate(batch)
