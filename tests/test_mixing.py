@@ -138,6 +138,24 @@ def test_microphones_colour_a_share_of_the_talk() -> None:
     torch.testing.assert_close(flat, speech, atol=1e-4, rtol=0)
 
 
+def test_level_of_a_share_of_the_talk_drifts_slowly() -> None:
+    talk = torch.ones(200, 16_000)
+    drifting = mixing.with_drift(draw(), talk, 0.3)
+    moved = (drifting != 1).any(-1)
+    assert moved.float().mean() == pytest.approx(0.3, abs=0.1)
+    assert (drifting > 0).all()
+    gains = drifting[moved].log()
+    assert gains.amax(-1).sub(gains.amin(-1)).mean() > 0.3
+    # In a hundredth of a second no talker turns away by more than a decibel or two.
+    assert gains[:, ::160].diff().abs().max() < 0.25
+
+
+def test_mixtures_without_drift_are_as_they_were_before_there_was_any() -> None:
+    source, untouched = draw(), torch.ones(4, 100)
+    assert mixing.with_drift(source, untouched, 0.0) is untouched
+    assert torch.equal(source.normal(3), draw().normal(3))
+
+
 def test_room_leaves_its_early_part_in_the_target() -> None:
     click = torch.zeros(4, 16_000)
     click[:, 100] = 1

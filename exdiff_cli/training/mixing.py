@@ -33,6 +33,7 @@ class Recipe:
     speech_speed: tuple[float, float] = (0.75, 1.2)
     colour_share: float = 0.5
     colour_decibels: float = 4.0
+    drift_share: float = 0.3
     noise_speed: tuple[float, float] = (0.6, 1.6)
     room_share: float = 0.3
     generated_share: float = 0.4
@@ -130,7 +131,8 @@ def texture(draw: Draw, speech: Pool, noise: Pool, recipe: Recipe, count: int) -
     sources = [
         read_windows(pool, draw.integers(count, len(pool.samples)), speed, recipe.samples) for pool in (speech, noise)
     ]
-    source = torch.where(draw.chance(count, 0.5)[:, None], *map(unit_level, sources))
+    talk, recording = map(unit_level, sources)
+    source = torch.where(draw.chance(count, 0.5)[:, None], talk, recording)
     source = torch.where(draw.chance(count, 0.5)[:, None], source.flip(-1), source)
     return unit_level(synthesis.equalise(draw, synthesis.smear(draw, source), 6.0))
 
@@ -172,6 +174,14 @@ def through_microphones(draw: Draw, speech: Tensor, recipe: Recipe) -> Tensor:
     """Colour some rows as other microphones would: the target keeps that too, as it is no noise."""
     coloured = draw.chance(len(speech), recipe.colour_share)[:, None]
     return torch.where(coloured, synthesis.equalise(draw, speech, recipe.colour_decibels), speech)
+
+
+def with_drift(draw: Draw, speech: Tensor, share: float) -> Tensor:
+    """Let the level of some rows drift, as where a talker turns away: faint words beside loud ones."""
+    if not share:  # Nothing is drawn, so that sets of mixtures without it stay as they are.
+        return speech
+    drifting = draw.chance(len(speech), share)[:, None]
+    return torch.where(drifting, speech * synthesis.modulation(draw, *speech.shape), speech)
 
 
 def mute_part(draw: Draw, speech: Tensor, share: float) -> Tensor:
@@ -228,6 +238,7 @@ def mix(speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: i
     draw = Draw(torch.Generator(device).manual_seed(seed * 1_000_003 + step), recipe.sample_rate)
     dry = draw_speech(draw, speech_pool, recipe, count)
     dry = through_microphones(draw, dry, recipe)
+    dry = with_drift(draw, dry, recipe.drift_share)
     dry = mute_part(draw, dry, recipe.silence_share)
     heard, target = in_rooms(draw, dry, recipe.room_share)
     level = active_level(heard).clamp_min(1e-4)

@@ -31,6 +31,7 @@ CLEAR = Recipe(
     speech_speed_share=0.0,
     colour_share=0.3,
     colour_decibels=2.5,
+    drift_share=0.0,
     texture_share=0.0,
     noise_only_share=0.0,
     second_noise_share=0.0,
