@@ -80,9 +80,7 @@ def _by_name(noisy: Path, clean: Path, tags: dict[str, dict[str, str]]) -> list[
             raise DataError(
                 f"{folder}: no such folder; evaluate needs noisy and clean recordings: two folders, or files"
             )
-    names = sorted(
-        path.relative_to(noisy) for path in noisy.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
-    )
+    names = _recordings(noisy)
     if not names:
         raise DataError(f"{noisy}: holds no recordings; evaluate pairs files of both folders by name")
     pairs = [Pair(name.as_posix(), noisy / name, clean / name, tags.get(name.stem, {})) for name in names]
@@ -90,6 +88,13 @@ def _by_name(noisy: Path, clean: Path, tags: dict[str, dict[str, str]]) -> list[
         if not pair.clean.is_file():
             raise DataError(f"{pair.clean}: is missing; every noisy recording needs a clean one of the same name")
     return pairs
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """Sorted names below ``folder``; hidden ones, as what other systems keep beside recordings, are left out."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    audio = (name for name in names if name.suffix.lower() in AUDIO_SUFFIXES)
+    return sorted(name for name in audio if not any(part.startswith(".") for part in name.parts))
 
 
 def _tracks(root: Path) -> Iterator[Pair]:

@@ -27,6 +27,9 @@ def test_pairs_are_found_by_name(folders: tuple[Path, Path]) -> None:
     store(clean / "site" / "a.flac", 1.0, rate=48_000)
     store(clean / "without-noise.wav", 1.0)
     (noisy / "notes.txt").touch()
+    (noisy / "site" / "._a.flac").touch()
+    (noisy / ".cache").mkdir()
+    (noisy / ".cache" / "b.wav").touch()
     pairs = find_pairs(noisy, clean)
     assert [pair.name for pair in pairs] == ["p257_054.wav", "site/a.flac"]
     second, first = (pair.read() for pair in pairs)
