@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 from torch import nn
 
-from exdiff_cli.audio.io import publish_text
 from exdiff_cli.audio.spectral import SpectralConfig
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.diffuse.score_net import DataPredictor
@@ -26,6 +25,7 @@ from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.presets import build_score_net, find_preset
+from exdiff_cli.publish import publish_text
 
 FORMAT = 1
 CONFIG = "config.toml"

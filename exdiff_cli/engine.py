@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import torch
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, Recording, probe, publish_text
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, Recording, probe
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
@@ -26,6 +26,7 @@ from exdiff_cli.errors import ExdiffError, ExitCode, OutputError, RecordingError
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import MadeWith, Manifest, fingerprint
+from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json

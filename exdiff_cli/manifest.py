@@ -21,10 +21,11 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from exdiff_cli.audio.io import file_sha256, publish_text
+from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.errors import RecordingError, StateError, UsageError
 from exdiff_cli.jobs import Job, pages
 from exdiff_cli.lock import state_folder
+from exdiff_cli.publish import publish_text
 
 log = logging.getLogger(__name__)
 

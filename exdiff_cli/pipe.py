@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import BinaryIO
 
-from exdiff_cli.audio.io import publish_file
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all
 from exdiff_cli.errors import NoInputError, RecordingError, StoppedError, UsageError
 from exdiff_cli.jobs import Job
+from exdiff_cli.publish import publish_file
 from exdiff_cli.report.sidecar import QualityReport
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.stdout import CHUNK_BYTES, copy_to_stdout

@@ -26,7 +26,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from exdiff_cli import __version__, cli, engine
-from exdiff_cli.audio.io import TEMPORARY_GLOB, probe
+from exdiff_cli.audio.io import probe
 from exdiff_cli.bundle import find_bundle, load_bundle
 from exdiff_cli.commands.evaluate import parse_steps
 from exdiff_cli.commands.options import choose_device
@@ -35,6 +35,7 @@ from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest
 from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.report.sidecar import QualityReport
 from exdiff_cli.settings import DEFAULT_BUNDLE
 from exdiff_cli.training import adapt as adaptation

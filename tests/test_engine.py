@@ -24,7 +24,7 @@ from bundles import make_bundle, short_settings
 from recordings import cut_off, samples_of, store
 
 from exdiff_cli import engine
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, TEMPORARY_GLOB, AtomicWriter, probe
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, prefetch
@@ -33,6 +33,7 @@ from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, 
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, State, fingerprint
 from exdiff_cli.measures.dnsmos import DnsmosScore
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
 from exdiff_cli.selection import Selection, Shard

@@ -17,21 +17,21 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from exdiff_cli import publish
 from exdiff_cli.audio import io
 from exdiff_cli.audio.io import (
     AUDIO_SUFFIXES,
-    TEMPORARY_GLOB,
     AtomicWriter,
     OutputFormat,
     Recording,
     Samples,
     file_sha256,
     probe,
-    publish_text,
     read_windows,
     writable_format,
 )
 from exdiff_cli.errors import OutputError, RecordingError
+from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 
 DATA = Path(__file__).parent / "data"
 FRAMES = 4_001
@@ -533,7 +533,7 @@ def test_a_name_that_may_not_last_is_taken_away_again(
     def refuse(folder: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(io, "_sync_folder", refuse)
+    monkeypatch.setattr(publish, "_sync_folder", refuse)
     with pytest.raises(OutputError, match="Input/output error"):
         copy(wav, tmp_path / "b.wav")
     assert os.listdir(tmp_path) == ["call.wav"]

@@ -12,10 +12,11 @@ import soundfile
 from bundles import OVERLAP, SAMPLER, SEGMENT
 from recordings import cut_off, samples_of, store, talk
 
-from exdiff_cli.audio.io import TEMPORARY_GLOB, AtomicWriter, probe
+from exdiff_cli.audio.io import AtomicWriter, probe
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.settings import Settings
 from exdiff_cli.stream import WINDOW_SECONDS, RecordingStream, StreamPiece
 

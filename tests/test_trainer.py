@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import signal
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.errors import DataError, ExitCode, StoppedError
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.training import adapt as adaptation
 from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training.adapt import Judgement, adapt
@@ -130,7 +132,7 @@ def test_a_gpu_draws_several_batches_at_once(training_audio: TrainingAudio, opti
     trainer.device = torch.device("cuda")  # Of which the drawing asks for the kind alone; the audio stays here.
     rows = 2 * BATCHES_AT_ONCE
     drawn = [trainer.task.draw(training_audio, options.recipe, rows, options.seed, turn) for turn in (0, 1)]
-    expected = torch.cat([batch.mixture for batch in drawn]).split(2)
+    expected = torch.cat([batch.mixture for batch in drawn]).view(-1, 2, options.recipe.samples)
     for trainer.step in (0, 1, 3, 4, 2 * BATCHES_AT_ONCE - 1, 2):  # Resumed anywhere it is the same.
         assert torch.equal(trainer._draw().mixture, expected[trainer.step])
 
@@ -356,7 +358,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_state(
     with pytest.raises(DataError, match=r"state\.pt: cannot be written \(No space left on device\)") as raised:
         trainer.save()
     assert raised.value.exit_code == ExitCode.USAGE
-    assert not list(options.out.glob("*.tmp"))
+    assert not list(options.out.glob(TEMPORARY_GLOB))
     assert Trainer(FilterTask(), training_audio, replace(options, resume=True)).step == 0
 
 
@@ -374,12 +376,24 @@ def test_files_are_on_the_disk_before_they_bear_their_names(
     synced: list[tuple[int, set[str]]] = []
 
     def note(descriptor: int) -> None:
-        synced.append((os.fstat(descriptor).st_size, {path.name for path in options.out.iterdir()}))
+        about = os.fstat(descriptor)
+        names = {"part" if path.match(TEMPORARY_GLOB) else path.name for path in options.out.iterdir()}
+        if stat.S_ISREG(about.st_mode):
+            synced.append((about.st_size, names))
 
     monkeypatch.setattr(os, "fsync", note)
     trainer.save()
     state, last = ((options.out / name).stat().st_size for name in ("state.pt", "last.safetensors"))
-    assert synced == [(state, {"state.pt.tmp"}), (last, {"state.pt", "last.safetensors.tmp"})]
+    assert synced == [(state, {"part"}), (last, {"state.pt", "part"})]
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(training_audio: TrainingAudio, options: TrainOptions) -> None:
+    Trainer(FilterTask(), training_audio, options).save()
+    leftover = options.out / TEMPORARY_GLOB.replace("*", "1234")
+    leftover.write_bytes(b"half")
+    Trainer(FilterTask(), training_audio, replace(options, resume=True))
+    assert not leftover.exists()
+    assert (options.out / "state.pt").exists()
 
 
 def test_weights_of_another_network_are_refused(training_audio: TrainingAudio, options: TrainOptions) -> None:
@@ -425,7 +439,7 @@ def test_exports_carry_averaged_weights_and_their_story(training_audio: Training
         assert about == expected | (measures if name == "best" else {})
         FilterTask().model.load_state_dict(load_file(path))
     assert_same(load_file(options.out / "last.safetensors"), trainer.average.weights)
-    assert not list(options.out.glob("*.tmp"))
+    assert not list(options.out.glob(TEMPORARY_GLOB))
 
 
 def test_best_is_the_best_so_far(

@@ -6,13 +6,11 @@ than one window of it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,22 +18,19 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from types import TracebackType
 from typing import BinaryIO
-from uuid import uuid4
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from exdiff_cli.errors import OutputError, RecordingError
+from exdiff_cli.errors import RecordingError
+from exdiff_cli.publish import atomic, reason, writing
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"}
     | {".flac", ".ogg", ".oga", ".opus", ".mp3", ".gsm", ".vox"}
 )
 """Suffixes, in lower case, of the files that are taken when a folder is walked."""
-
-TEMPORARY_GLOB = ".exdiff-*.part"
-"""Matches what a killed process may leave behind; nothing under such a name is ever complete."""
 
 Samples = NDArray[np.float32]
 
@@ -125,13 +120,6 @@ class OutputFormat:
         if self.kept or path.suffix.lower() == self.suffix:
             return path
         return path.with_name(path.name + self.suffix)
-
-
-# libsndfile's code for an error of the system, which it does not name.
-_SYSTEM_ERROR = 2
-_DISK_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
-)
 
 
 # --- Reading ------------------------------------------------------------------------------------------------
@@ -227,10 +215,10 @@ def _decoding(path: Path) -> Iterator[tuple[BinaryIO, _Sequential]]:
         with path.open("rb") as raw, _open(raw, path.suffix.lower()) as source:
             yield raw, source
     except sf.LibsndfileError as error:
-        problem = f"cannot be decoded as audio ({_reason(error)})"
+        problem = f"cannot be decoded as audio ({reason(error)})"
         raise RecordingError(path, problem, "copy it again, or convert it to WAV or FLAC") from error
     except OSError as error:
-        unknown = f"cannot be read ({_reason(error)})", "check the disk and the mount"
+        unknown = f"cannot be read ({reason(error)})", "check the disk and the mount"
         problem, remedy = _READ_PROBLEMS.get(type(error), unknown)
         raise RecordingError(path, problem, remedy) from error
 
@@ -400,7 +388,7 @@ class AtomicWriter:
             raise RecordingError(
                 self.target, "the enhanced audio is not finite", "check the model bundle and the device"
             )
-        with _writing(self.target):
+        with writing(self.target):
             try:
                 self._file.write(self._clip(samples).T)
             except sf.LibsndfileError:
@@ -411,7 +399,7 @@ class AtomicWriter:
 
     def complete(self) -> None:
         """Close and check what was written, which lies whole at ``temporary`` then. Raises RecordingError."""
-        with _writing(self.target):
+        with writing(self.target):
             self._file.close()
             self._check_length()
             self._copy_modification_time()
@@ -424,8 +412,8 @@ class AtomicWriter:
 
     @contextmanager
     def _publishing(self) -> Iterator[None]:
-        with _atomic(self.target) as self.temporary:
-            with _writing(self.target):
+        with atomic(self.target) as self.temporary:
+            with writing(self.target):
                 # Not by name, as libsndfile would not tell why it cannot be opened.
                 self._descriptor = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 self._file = _create(self._descriptor, self.format, self.recording)
@@ -435,7 +423,7 @@ class AtomicWriter:
                 if not self._file.closed:
                     self.complete()
             finally:
-                with _writing(self.target):
+                with writing(self.target):
                     self._file.close()
 
     def _copy_tags(self) -> None:
@@ -457,95 +445,7 @@ class AtomicWriter:
             os.utime(self.temporary, ns=(self.recording.modified_ns, self.recording.modified_ns))
 
 
-def publish_text(path: Path, text: str | Iterable[str]) -> None:
-    """Write ``text``, or what it gives, as UTF-8 to ``path``, whole or not at all.
-
-    Creates the folder. Raises RecordingError.
-    """
-    pieces = [text] if isinstance(text, str) else text
-    with _atomic(path) as temporary, _writing(path):
-        # File names may hold bytes that are not UTF-8; a report must not fail on them.
-        file = temporary.open("w", encoding="utf-8", errors="backslashreplace")
-        with file:
-            file.writelines(pieces)
-
-
-def publish_file(path: Path, source: Path) -> None:
-    """Copy the bytes of ``source`` to ``path``, whole or not at all. Creates the folder. Raises RecordingError."""
-    with _atomic(path) as temporary, _writing(path):
-        shutil.copyfile(source, temporary)
-
-
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of the bytes of ``path``, in constant memory. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _atomic(target: Path) -> Iterator[Path]:
-    """Give a hidden path beside ``target``; what is written there becomes ``target`` on a clean exit only."""
-    temporary = target.with_name(TEMPORARY_GLOB.replace("*", uuid4().hex))
-    with _writing(target):
-        _make_folder(target.parent)
-    try:
-        yield temporary
-        with _writing(target):
-            _sync(temporary)
-            os.replace(temporary, target)
-            _sync_name(target)
-    finally:
-        with _writing(target):
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sf.LibsndfileError) as error:
-        problem, remedy = f"cannot be written ({_reason(error)})", "check free space and permissions, then run again"
-        raise OutputError(target, problem, remedy, disk=_is_of_the_disk(error)) from error
-
-
-def _is_of_the_disk(error: OSError | sf.LibsndfileError) -> bool:
-    return error.errno in _DISK_ERRORS if isinstance(error, OSError) else error.code == _SYSTEM_ERROR
-
-
-def _make_folder(folder: Path) -> None:
-    """Create ``folder`` and those above it, each of them durable."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_name(path: Path) -> None:
-    """Make the name durable, or take it away again: what might be gone after a power cut is not published."""
-    try:
-        _sync_folder(path.parent)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    try:
-        _sync(folder)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network mounts have no such thing
-            raise
-
-
-def _reason(error: OSError | sf.LibsndfileError) -> str:
-    text = error.strerror if isinstance(error, OSError) else error.error_string
-    return (text or str(error)).strip(" .")

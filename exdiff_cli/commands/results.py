@@ -58,7 +58,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, the only form there is.")] = True,
 ) -> None:
     """Write a JSON object a line for every recording: its original, result, hashes, state, error, and times."""
-    from exdiff_cli.audio.io import publish_text
+    from exdiff_cli.publish import publish_text
     from exdiff_cli.status import export_lines
 
     if file == "-":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from exdiff_cli.errors import DataError
+from exdiff_cli.errors import DataError, OutputError
+from exdiff_cli.publish import publish_bytes
+from exdiff_cli.publish import writing as writing_result
 
 STATE = frozenset({"model", "optimiser", "average", "step", "elapsed", "best"})
 """What every ``state.pt`` holds; younger ones hold more."""
@@ -45,27 +46,18 @@ def read_state(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Where the disk refuses, a :class:`DataError` that names the file."""
+    """Where the disk refuses, a :class:`DataError` that names the file: it was named on the command line."""
     try:
-        yield
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise DataError(f"{path}: {problem}; check free space and permissions, then run again") from error
+        with writing_result(path):
+            yield
+    except OutputError as error:
+        raise DataError(str(error)) from error
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; it is on the disk before it takes the place of an older one."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    """Write a file whole or not at all; :class:`DataError` where that fails."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        publish_bytes(path, content)
 
 
 def publish_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from exdiff_cli.bundle import read_trained
 from exdiff_cli.errors import DataError, StoppedError
 from exdiff_cli.logs import NOTICE, no_bar
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.stopping import Stop, on_signals
 from exdiff_cli.training.checkpoint import publish, publish_weights, read_state, read_weights, writing
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
@@ -121,7 +122,8 @@ class WeightAverage:
         counts = [name for name, value in values.items() if not value.is_floating_point()]
         for name in counts:
             self.weights[name].copy_(values.pop(name))
-        get_ema_multi_avg_fn(decay)([self.weights[name] for name in values], list(values.values()), step)
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move([self.weights[name] for name in values], list(values.values()), step)
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
@@ -165,6 +167,8 @@ class Trainer:
         try:
             out.mkdir(parents=True, exist_ok=True)
             is_used = state.exists()
+            for leftover in out.glob(TEMPORARY_GLOB):
+                leftover.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(f"{out}: cannot be a run folder ({error.strerror}); name another --out") from error
         if is_used and not self.options.resume:

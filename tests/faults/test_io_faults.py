@@ -13,13 +13,13 @@ from bundles import short_settings
 from injector import CALLS, ERRORS, Fault, injected
 from recordings import store
 
-from exdiff_cli.audio.io import TEMPORARY_GLOB
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.engine import RunResult, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode, UsageError
 from exdiff_cli.manifest import Manifest, State
 from exdiff_cli.measures.dnsmos import DnsmosScore
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import read_sidecar
 from exdiff_cli.settings import Resources

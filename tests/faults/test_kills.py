@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from recordings import store
 
-from exdiff_cli.audio.io import TEMPORARY_GLOB
 from exdiff_cli.engine import PUBLISH_BACKLOG
 from exdiff_cli.errors import UsageError
 from exdiff_cli.manifest import Manifest, Row, State
+from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.report.sidecar import read_sidecar, sidecar_path
 
 pytestmark = pytest.mark.soak
