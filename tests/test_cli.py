@@ -380,6 +380,13 @@ def test_adapt_refuses_what_it_cannot_use(exdiff: Exdiff, bundle_folder: Path, t
     assert "adapt needs 5 s" in little.complaint
 
 
+def test_adapt_names_what_it_cannot_read_even_if_quiet(exdiff: Exdiff, bundle_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"")
+    called = exdiff("-q", "adapt", tmp_path / "bad.wav", "-o", tmp_path / "mine", "--bundle", bundle_folder)
+    assert called.code == 2
+    assert f"failed: {tmp_path / 'bad.wav'}: is empty" in called.err
+
+
 def test_a_file_and_a_flag_that_say_the_same_give_the_same_result(
     exdiff: Exdiff, calls: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ the whole bundle does not score worse on the fixed validation set.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from exdiff_cli.training.site import Site, collect_site
 from exdiff_cli.training.trainer import Trainer, TrainOptions
 from exdiff_cli.training.validation import validation_batch
 
+log = logging.getLogger(__name__)
+
 Weights = dict[str, Tensor]
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
@@ -42,6 +45,7 @@ JUDGING = replace(
     TRAINING,
     seconds=4.0,
     snr=(-5.0, 15.0),
+    drift_share=0.0,
     generated_share=0.0,
     babble_share=0.0,
     texture_share=0.0,
@@ -113,7 +117,7 @@ def adapt_to(
 
     The run folder is temporary: what has not become a bundle is gone.
     """
-    site = collect_site(recordings, lambda error: say(f"failed: {error}"))
+    site = collect_site(recordings, lambda error: log.error("failed: %s", error))
     say(f"{site.seconds:.0f} s without speech found in {len(recordings)} recordings")
     audio = load_speech(data, site)
     with TemporaryDirectory(prefix="exdiff-adapt-") as folder:
