@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, analyse, stft
-from exdiff_cli.training.losses import recompress, separation_loss, si_sdr, spectral_loss
+from exdiff_cli.training.losses import (
+    hearing_bands,
+    loudness,
+    loudness_error,
+    recompress,
+    separation_loss,
+    si_sdr,
+    spectral_loss,
+)
 from exdiff_cli.training.objective import Objective
 
 
@@ -155,6 +163,44 @@ def test_missing_sound_weighs_more_than_sound_that_is_too_loud() -> None:
     assert best(3.0) == pytest.approx(2.4 / 3.4, abs=0.02)
 
 
+def test_bands_of_hearing_share_every_bin_among_them() -> None:
+    bands = hearing_bands(SMALL)
+    inner = (SMALL.bin_hertz() > 150) & (SMALL.bin_hertz() < 7000)
+    torch.testing.assert_close(bands.sum(0)[inner], torch.ones(int(inner.sum())))
+    widths = (bands > 0).sum(-1)
+    assert widths[0] <= 8  # a quarter of a kilohertz
+    assert widths[-3] > 5 * widths[0]
+
+
+def test_loudness_grows_as_hearing_has_it() -> None:
+    """Ten times the power, 10 dB, is 1.7 times as loud, and below the threshold nothing is heard."""
+    faint, loud = (loudness(spectrum(level * signal(1)), SMALL).mean() for level in (1.0, 10**0.5))
+    assert float(loud / faint) == pytest.approx(10**0.23, rel=0.05)
+    assert loudness(spectrum(1e-4 * signal(1)), SMALL).max() < 0.05
+    assert loudness(torch.zeros(1, SMALL.bins, 3, dtype=torch.complex64), SMALL).max() == 0
+
+
+def test_loudness_keeps_the_energy_of_what_cannot_be_known() -> None:
+    """Of noise, the best estimate of one amplitude for all bins is too quiet in every bin, but not in the bands."""
+    generator = torch.Generator().manual_seed(4)
+    sound = torch.randn(1, SMALL.bins, 400, generator=generator, dtype=torch.complex64)
+    target = SMALL.beta * sound / sound.abs().sqrt()
+    energies = torch.linspace(0.4, 1.3, 91)
+    guesses = [target / target.abs() * SMALL.beta * energy**0.25 for energy in energies]
+    by_bins = torch.stack([spectral_loss(guess, target, SMALL, Objective()) for guess in guesses]).argmin()
+    by_bands = torch.stack([loudness_error(guess, target, SMALL) for guess in guesses]).argmin()
+    assert energies[by_bins] == pytest.approx(0.68, abs=0.03)  # The mean of roots of amplitudes, to the fourth power.
+    assert energies[by_bands] > 0.85
+
+
+def test_loudness_is_added_by_its_weight() -> None:
+    waveform, other = signal(1), spectrum(signal(2))
+    target = spectrum(waveform)
+    plain, more = (separation_loss(other, target, waveform, SMALL, Objective(loudness=weight)) for weight in (0.0, 2.0))
+    torch.testing.assert_close(more - plain, 2 * loudness_error(other, target, SMALL))
+    assert loudness_error(target, target, SMALL) == 0
+
+
 def test_silent_targets_leave_si_sdr_out() -> None:
     waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
     estimate = spectrum(waveform + 0.1 * signal(2))
@@ -169,7 +215,7 @@ def test_gradient_is_finite_in_silence(level: float) -> None:
     quiet = torch.zeros(2, 256, 17, dtype=torch.complex64, requires_grad=True)
     loud = (level * spectrum(signal(3))).requires_grad_()
     for estimate, waveform in ((quiet, level * signal(1)), (loud, torch.zeros(2, 4000))):
-        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, Objective())
+        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, Objective(loudness=1.0))
         (gradient,) = torch.autograd.grad(loss, estimate)
         assert loss.isfinite()
         assert gradient.isfinite().all()

@@ -47,6 +47,9 @@ RelativeOption = Annotated[
 MissingOption = Annotated[
     float, typer.Option(min=0.1, help="Weight of sound that is missing in the loss, against sound that is too loud.")
 ]
+LoudnessOption = Annotated[
+    float, typer.Option(min=0, help="Weight of an error of loudness in bands of hearing, beside that of single bins.")
+]
 ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
@@ -85,6 +88,7 @@ def train_extract(
     loss_by_pitch: PitchOption = Objective.by_pitch,
     loss_relative: RelativeOption = Objective.relative,
     loss_missing: MissingOption = Objective.missing,
+    loss_loudness: LoudnessOption = Objective.loudness,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -105,7 +109,7 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, choose_by)
+    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, loss_loudness, choose_by)
     run(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
 
 
@@ -139,6 +143,7 @@ def train_diffuse(
     loss_by_pitch: PitchOption = Objective.by_pitch,
     loss_relative: RelativeOption = Objective.relative,
     loss_missing: MissingOption = Objective.missing,
+    loss_loudness: LoudnessOption = Objective.loudness,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -155,7 +160,7 @@ def train_diffuse(
     separator, size = trained_separator(extract or find_bundle(DEFAULT_BUNDLE) / "extract.safetensors")
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, choose_by)
+    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, loss_loudness, choose_by)
 
     def build() -> DiffuseTask:
         return DiffuseTask(separator, sampler, network, latents_dropped, size.spectral, aim)

@@ -21,6 +21,12 @@ RELATIVE_WEIGHT = 0.25
 RELATIVE_FLOOR = 0.003
 """Spectral error below which nothing is gained any more, as with silent targets; a tenth of what is usual."""
 
+HEARING_THRESHOLD = 1e-4
+"""Power of a band below which nothing is heard, about 60 dB below that of speech at the level of training."""
+
+LOUDNESS_EXPONENT = 0.23
+"""Of specific loudness over power (Zwicker and Fastl, Psychoacoustics, chapter 8)."""
+
 
 def recompress(spectrum: Tensor, config: SpectralConfig, exponent: float) -> Tensor:
     """Amplitudes to the ``exponent`` of the uncompressed ones, for the loss alone."""
@@ -28,11 +34,15 @@ def recompress(spectrum: Tensor, config: SpectralConfig, exponent: float) -> Ten
     return spectrum * (power.sqrt() / config.beta) ** (exponent / config.alpha - 1) / config.beta
 
 
+def bark(hertz: Tensor) -> Tensor:
+    """Critical-band rate (Traunmueller 1990, eq. 6)."""
+    return 26.81 * hertz / (1960 + hertz) - 0.53
+
+
 def pitch_weights(config: SpectralConfig, by_pitch: float) -> Tensor:
     """Weight of each bin, ``(bins,)``, 1 on average; ``by_pitch`` of it follows the ear's resolution.
 
-    That is Bark per Hertz, the slope of Traunmueller's ``26.81 f / (1960 + f) - 0.53`` (1990, eq. 6): half of it lies
-    below 1 kHz, where of the bins there are an eighth.
+    That is Bark per Hertz, the slope of :func:`bark`: half of it lies below 1 kHz, with an eighth of the bins.
     """
     resolution = (1960 + config.bin_hertz()).pow(-2)
     return 1 - by_pitch + by_pitch * resolution / resolution.mean()
@@ -56,6 +66,25 @@ def spectral_loss(estimate: Tensor, target: Tensor, config: SpectralConfig, obje
     return spectral_errors(estimate, target, config, objective).mean()
 
 
+def hearing_bands(config: SpectralConfig) -> Tensor:
+    """Shares of bins in bands half a Bark apart, triangles that reach one Bark to both sides, ``(bands, bins)``."""
+    pitch = bark(config.bin_hertz())
+    centres = torch.arange(0.5, float(pitch[-1]), 0.5)
+    return (1 - (pitch - centres[:, None]).abs()).clamp_min(0) / 2
+
+
+def loudness(spectrum: Tensor, config: SpectralConfig) -> Tensor:
+    """Specific loudness of bands, ``(batch, bands, frames)``, of a compressed spectrum; 0 below the threshold."""
+    power = (torch.view_as_real(spectrum).square().sum(-1) / config.beta**2) ** (1 / config.alpha)
+    bands = hearing_bands(config).to(power.device) @ power.float()
+    return (1 + bands / HEARING_THRESHOLD) ** LOUDNESS_EXPONENT - 1
+
+
+def loudness_error(estimate: Tensor, target: Tensor, config: SpectralConfig) -> Tensor:
+    """Mean absolute difference of loudness, a scalar, against that of a band of speech, about 10."""
+    return (loudness(estimate, config) - loudness(target, config)).abs().mean() / 10
+
+
 def si_sdr(estimate: Tensor, target: Tensor, least_scale: float = -math.inf) -> Tensor:
     """Scale-invariant signal-to-distortion ratio of ``(batch, samples)``, dB (Le Roux et al. 2019, eq. 3).
 
@@ -76,10 +105,12 @@ def separation_loss(
     Free in sign, the ratio once led a network to the mirrored signal, from where the spectral part did not lead back.
 
     ``waveform`` is the target's, ``(batch, samples)``. Where the objective is relative, the spectral part is the
-    logarithm of each example's errors.
+    logarithm of each example's errors. An error of loudness is added by the objective's weight.
     """
     errors = spectral_errors(estimate, target, config, objective)
     loss = RELATIVE_WEIGHT * (errors + RELATIVE_FLOOR).log().mean() if objective.relative else 10 * errors.mean()
+    if objective.loudness:
+        loss = loss + objective.loudness * loudness_error(estimate, target, config)
     audible = waveform.square().sum(-1) > SILENCE_ENERGY * waveform.shape[-1] * 1e-2
     if audible.any():
         synthesised = synthesise(estimate[audible], waveform.shape[-1], config)

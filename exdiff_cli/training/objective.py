@@ -14,7 +14,8 @@ class Objective:
     its weight, 0 to 1, lies on the bins as the ear resolves them, the rest on all alike. ``relative`` takes the
     logarithm of each mixture's error: to halve it is worth as much where little is left as where speech drowns.
     ``missing`` is the weight of a magnitude that falls short against one that is too loud: above one, speech that is
-    not sure to be noise stays.
+    not sure to be noise stays. ``loudness`` is the weight of the error of loudness in bands of hearing, beside that of
+    single bins: an average over what may be is too quiet in every bin, and with it the faint sounds of speech.
 
     Weights are chosen by the same error and SI-SDR, or, ``by_ear``, by models of hearing:
     :mod:`exdiff_cli.training.hearing`.
@@ -24,4 +25,5 @@ class Objective:
     by_pitch: float = 0.5
     relative: bool = False
     missing: float = 1.0
+    loudness: float = 0.0
     by_ear: bool = False

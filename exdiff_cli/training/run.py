@@ -48,13 +48,15 @@ def train_options(
     )
 
 
-def objective(exponent: float, by_pitch: float, relative: bool, missing: float, choose_by: str) -> Objective:
+def objective(
+    exponent: float, by_pitch: float, relative: bool, missing: float, loudness: float, choose_by: str
+) -> Objective:
     """What to learn and choose by; :class:`UsageError` for a choice that there is not or that cannot be heard."""
     if choose_by not in ("loss", "hearing"):
         raise UsageError(f"--choose-by {choose_by}: there is loss and hearing")
     if choose_by == "hearing":  # Now, not at the first validation.
         heard_measures(torch.zeros(1, 16_000), torch.zeros(1, 16_000))
-    return Objective(exponent, by_pitch, relative, missing, by_ear=choose_by == "hearing")
+    return Objective(exponent, by_pitch, relative, missing, loudness, by_ear=choose_by == "hearing")
 
 
 def trained_separator(path: Path) -> tuple[Separator, Preset]:
