@@ -40,6 +40,9 @@ PUBLISH_BACKLOG = 16
 REFUSALS = 3
 """So many results in a row that the disk refused end the run: it would refuse all others too."""
 
+KEPT_OUTCOMES = 40
+"""Of so many recordings that are done a run keeps the outcome, to show it; ten thousand reports fill 100 MB."""
+
 OTHERS_SECONDS = 3600.0
 """A temporary file that is still being written was touched within this time."""
 
@@ -59,15 +62,17 @@ class Outcome:
 
 @dataclass
 class RunResult:
-    """The outcomes of a run, and the exit code that they amount to.
+    """What a run came to, and the exit code that it amounts to.
 
-    ``skipped`` recordings were done before; they are only counted, as there may be a million of them. ``left`` ones
-    were not begun or not finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline.
-    ``refused`` where they failed because the disk took nothing any more.
+    ``done`` holds the first :data:`KEPT_OUTCOMES` of ``done_count`` recordings, whose audio lasts ``done_seconds``;
+    ``failed`` all of theirs. ``skipped`` recordings were done before. ``left`` ones were not begun or not finished: a
+    signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline. ``refused`` where they failed because
+    the disk took nothing any more.
     """
 
     output: Path
-    outcomes: list[Outcome] = field(default_factory=list)
+    done: list[Outcome] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     left: int = 0
@@ -75,14 +80,20 @@ class RunResult:
     gave_up: bool = False
     refused: bool = False
     skipped: int = 0
+    done_count: int = 0
+    done_seconds: float = 0.0
 
-    @property
-    def done(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.report is not None]
-
-    @property
-    def failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.error is not None]
+    def add(self, outcome: Outcome) -> None:
+        """Count a recording, and keep what became of it as far as it will be asked for."""
+        if outcome.skipped:
+            self.skipped += 1
+        elif outcome.report is None:
+            self.failed.append(outcome)
+        else:
+            self.done_count += 1
+            self.done_seconds += outcome.report.input.duration_s
+            if len(self.done) < KEPT_OUTCOMES:
+                self.done.append(outcome)
 
     @property
     def exit_code(self) -> int:
@@ -171,7 +182,7 @@ def enhance_found(
         manifest.remember(made_with(bundle, settings))
         pending = run.plan(found.jobs)
         run.enhance(pending)
-        run.result.left = len(pending) - len(run.result.done) - len(run.result.failed)
+        run.result.left = len(pending) - run.result.done_count - len(run.result.failed)
         run.result.stopped_by, run.result.gave_up, run.result.refused = stop.signal, run.gave_up, run.refused
         with run.problem_noted():
             manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
@@ -432,10 +443,7 @@ class _Run:
         self.pace.drop(stream)
 
     def _end(self, outcome: Outcome) -> None:
-        if outcome.skipped:
-            self.result.skipped += 1
-        else:
-            self.result.outcomes.append(outcome)
+        self.result.add(outcome)
         self.listener.ended(outcome)
 
 

@@ -76,8 +76,10 @@ def enhance_stream(
                 copy_to_stdout(outcome.output)
             else:
                 publish_file(target, outcome.output)
-        result.outcomes = [_as_called(outcome, folder, target) for outcome in result.outcomes]
-        for outcome in result.outcomes:
+        result.done, result.failed = (
+            [_as_called(outcome, folder, target) for outcome in outcomes] for outcomes in (result.done, result.failed)
+        )
+        for outcome in (*result.done, *result.failed):
             listener.ended(outcome)
     result.output = target
     return result

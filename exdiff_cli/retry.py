@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import Discovery
-from exdiff_cli.engine import Listener, RunOptions, RunResult, enhance_found
+from exdiff_cli.engine import KEPT_OUTCOMES, Listener, RunOptions, RunResult, enhance_found
 from exdiff_cli.errors import BundleError, UsageError
 from exdiff_cli.jobs import Job, Jobs
 from exdiff_cli.manifest import MadeWith, Manifest, State
@@ -86,11 +86,14 @@ def together(output: Path, results: Iterable[RunResult]) -> RunResult:
     """Several runs into one folder as if they were one."""
     whole = RunResult(output)
     for result in results:
-        whole.outcomes += result.outcomes
+        whole.done = (whole.done + result.done)[:KEPT_OUTCOMES]
+        whole.failed += result.failed
         whole.problems += result.problems
         whole.seconds += result.seconds
         whole.left += result.left
         whole.skipped += result.skipped
+        whole.done_count += result.done_count
+        whole.done_seconds += result.done_seconds
         whole.stopped_by = whole.stopped_by or result.stopped_by
         whole.gave_up = whole.gave_up or result.gave_up
         whole.refused = whole.refused or result.refused

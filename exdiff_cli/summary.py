@@ -9,20 +9,19 @@ from exdiff_cli.engine import Outcome, RunResult
 from exdiff_cli.report.sidecar import Measures
 from exdiff_cli.text import printable
 
-TABLE_ROWS = 40
-"""Longer runs are summed up: nobody reads ten thousand rows, and each recording has its report."""
-
 
 def run_table(result: RunResult) -> Table:
-    """A row a recording, those done first; failures are told one by one as they happen."""
-    done = result.done
-    hidden = max(0, len(done) - TABLE_ROWS)
+    """A row a recording that is done; failures are told one by one as they happen.
+
+    Longer runs are summed up: nobody reads ten thousand rows, and each recording has its report.
+    """
+    hidden = result.done_count - len(result.done)
     caption = _totals(result) + (f"; {hidden} more are not shown" if hidden else "")
     table = Table(caption=Text(printable(caption), style="table.caption"))
     table.add_column("recording", overflow="fold")
     for name in ("length", "DNSMOS", "LUFS", "noise floor", "x real time"):
         table.add_column(name, justify="right", no_wrap=True)
-    for outcome in done[:TABLE_ROWS]:
+    for outcome in result.done:
         table.add_row(*_cells(outcome))
     return table
 
@@ -52,14 +51,14 @@ def _number(value: float | None) -> str:
 
 
 def _totals(result: RunResult) -> str:
-    audio = sum(outcome.report.input.duration_s for outcome in result.done if outcome.report)
     parts = [
-        f"{len(result.done)} done",
+        f"{result.done_count} done",
         f"{result.skipped} were done before",
         f"{len(result.failed)} failed",
         *([f"{result.left} left"] if result.left else []),
     ]
-    return f"{', '.join(parts)}; {audio:.0f} s of audio in {result.seconds:.0f} s; written to {result.output}"
+    seconds = f"{result.done_seconds:.0f} s of audio in {result.seconds:.0f} s"
+    return f"{', '.join(parts)}; {seconds}; written to {result.output}"
 
 
 def recording_json(outcome: Outcome) -> dict[str, object]:
@@ -82,7 +81,7 @@ def summary_json(result: RunResult) -> dict[str, object]:
         "output": str(result.output),
         "exit_code": int(result.exit_code),
         "seconds": round(result.seconds, 3),
-        "done": len(result.done),
+        "done": result.done_count,
         "skipped": result.skipped,
         "failed": len(result.failed),
         "left": result.left,

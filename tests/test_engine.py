@@ -138,7 +138,8 @@ def report_of(result: RunResult, name: str) -> QualityReport:
 
 def errors_of(result: RunResult) -> dict[str, str]:
     """Failures by source name, one each, each one line."""
-    assert len({outcome.job for outcome in result.outcomes}) == len(result.outcomes)
+    outcomes = result.done + result.failed
+    assert len({outcome.job for outcome in outcomes}) == len(outcomes)
     errors = {outcome.job.source.name: str(outcome.error) for outcome in result.failed}
     assert not any("\n" in error for error in errors.values())
     return errors
@@ -274,7 +275,7 @@ def test_a_second_run_skips_all(run: Run, calls: Path, tmp_path: Path, monkeypat
     before = {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")}
     monkeypatch.setattr(Enhancer, "__call__", None)
     result = run(calls, tmp_path / "out")
-    assert (result.skipped, len(result.outcomes), result.exit_code) == (3, 0, ExitCode.OK)
+    assert (result.skipped, result.done_count + len(result.failed), result.exit_code) == (3, 0, ExitCode.OK)
     assert {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")} == before
 
 
@@ -414,7 +415,7 @@ def test_a_file_that_fails_on_both_sides_fails_once(run: Run, tmp_path: Path, mo
     cut_off(store(tmp_path / "in" / "a.flac", 25.0), 0.8)
     refuse_to_write(monkeypatch, "a.flac", OSError(errno.EIO, "Input/output error"))
     result = run(tmp_path / "in", tmp_path / "out", batch=1)
-    assert len(result.outcomes) == 1
+    assert (result.done_count, len(result.failed)) == (0, 1)
     assert "Input/output error" in errors_of(result)["a.flac"]
 
 
@@ -860,8 +861,8 @@ def test_only_what_failed_is_tried_again_where_asked(run: Run, calls: Path, tmp_
     (calls / "1.wav").write_bytes(whole)
     store(calls / "new.wav", 1.0)
     result = run(calls, out, options=RunOptions(only_failed=True))
-    assert [outcome.job.source.name for outcome in result.outcomes] == ["1.wav"]
-    assert (len(result.done), result.left, result.exit_code) == (1, 0, ExitCode.OK)
+    assert [outcome.job.source.name for outcome in result.done] == ["1.wav"]
+    assert (result.done_count, len(result.failed), result.left, result.exit_code) == (1, 0, 0, ExitCode.OK)
     assert "new.wav" not in states(out)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from exdiff_cli.engine import Outcome, RunResult
+from exdiff_cli.engine import KEPT_OUTCOMES, Outcome, RunResult
 from exdiff_cli.jobs import Job
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
-from exdiff_cli.summary import TABLE_ROWS, recording_json, run_table, summary_json
+from exdiff_cli.retry import together
+from exdiff_cli.summary import recording_json, run_table, summary_json
 from exdiff_cli.text import printable
 
 
@@ -57,6 +58,17 @@ def failed(name: str) -> Outcome:
     return Outcome(Job(Path("in", name), Path(name)), error=f"in/{name}: is empty; copy it again")
 
 
+def skipped(name: str) -> Outcome:
+    return Outcome(Job(Path("in", name), Path(name)), skipped=True)
+
+
+def result_of(*outcomes: Outcome, output: str = "out", **fields: Any) -> RunResult:
+    result = RunResult(Path(output), **fields)
+    for outcome in outcomes:
+        result.add(outcome)
+    return result
+
+
 def shown(content: RenderableType) -> str:
     console = Console(width=200)
     with console.capture() as capture:
@@ -94,7 +106,7 @@ def test_printable(text: str, expected: str) -> None:
 
 
 def test_the_table_has_a_row_a_recording() -> None:
-    result = RunResult(Path("out"), [done("a.wav"), failed("b.wav")], seconds=7.0, skipped=1)
+    result = result_of(done("a.wav"), failed("b.wav"), skipped("c.wav"), seconds=7.0)
     text = shown(run_table(result))
     (row,) = (line for line in text.splitlines() if "a.wav" in line)
     for cell in ("2.0 s", "2.25 → 2.25", "-23.4 → -23.4", "-48 → -48 dB", "4.0"):
@@ -105,21 +117,32 @@ def test_the_table_has_a_row_a_recording() -> None:
 
 def test_what_is_not_measured_is_a_dash() -> None:
     silent = Measures(dnsmos=None, loudness_lufs=None, noise_floor_dbfs=-120, peak_dbfs=-120, clipped_share=0)
-    text = shown(run_table(RunResult(Path("out"), [done("a.wav", before=silent, after=silent, real_time_factor=0)])))
+    text = shown(run_table(result_of(done("a.wav", before=silent, after=silent, real_time_factor=0))))
     assert text.count("- → -") == 2
 
 
 @pytest.mark.parametrize("name", ["[red]a.wav", "x[/y].wav", "a:smile:b.wav", "[link=x]a.wav"])
 def test_markup_in_names_is_text(name: str) -> None:
-    assert name in shown(run_table(RunResult(Path("out"), [done(name)])))
-    assert caption_of(RunResult(Path(name), [done("a.wav")])).endswith(f"written to {name}")
+    assert name in shown(run_table(result_of(done(name))))
+    assert caption_of(result_of(done("a.wav"), output=name)).endswith(f"written to {name}")
 
 
 def test_long_runs_are_summed_up() -> None:
-    result = RunResult(Path("out"), [done(f"call{number:03}.wav") for number in range(TABLE_ROWS + 5)])
-    assert shown(run_table(result)).count("call") == TABLE_ROWS
-    assert caption_of(result).endswith("5 more are not shown")
-    assert caption_of(result).startswith(f"{TABLE_ROWS + 5} done")
+    result = result_of(*(done(f"call{number:03}.wav") for number in range(KEPT_OUTCOMES + 5)))
+    assert shown(run_table(result)).count("call") == KEPT_OUTCOMES
+    caption = caption_of(result)
+    assert caption.startswith(f"{KEPT_OUTCOMES + 5} done")
+    assert f" {2 * (KEPT_OUTCOMES + 5)} s of audio " in caption
+    assert caption.endswith("5 more are not shown")
+
+
+def test_a_run_keeps_no_more_reports_than_it_shows() -> None:
+    outcome = done("a.wav")
+    result = result_of(*(outcome for _ in range(10_000)), *(failed("b.wav") for _ in range(100)))
+    assert (len(result.done), result.done_count, len(result.failed)) == (KEPT_OUTCOMES, 10_000, 100)
+    both = together(Path("out"), [result, result_of(skipped("c.wav"), failed("b.wav")), result])
+    assert (len(both.done), both.done_count, len(both.failed), both.skipped) == (KEPT_OUTCOMES, 20_000, 201, 1)
+    assert both.done_seconds == 2 * result.done_seconds == 40_000
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------
@@ -128,7 +151,7 @@ def test_long_runs_are_summed_up() -> None:
 def test_json_holds_everything() -> None:
     odd = os.fsdecode(b"\xe4.wav")
     outcomes = [done("a.wav"), failed("b\n.wav"), Outcome(Job(Path("in", odd), Path(odd)), skipped=True)]
-    run = RunResult(Path("out"), outcomes, ["in/closed: folder cannot be read"], 1.23456, skipped=1)
+    run = result_of(*outcomes, problems=["in/closed: folder cannot be read"], seconds=1.23456)
     recordings = [json.loads(json.dumps(recording_json(outcome))) for outcome in outcomes]
     assert json.loads(json.dumps(summary_json(run))) == {
         "message_type": "summary",
@@ -152,13 +175,13 @@ def test_json_holds_everything() -> None:
 
 
 def test_the_exit_code_is_that_of_the_outcomes() -> None:
-    assert RunResult(Path("out"), [done("a.wav")], skipped=1).exit_code == 0
-    assert RunResult(Path("out"), [done("a.wav"), failed("b.wav")]).exit_code == 3
-    assert RunResult(Path("out"), [done("a.wav")], ["closed: cannot be read"]).exit_code == 3
-    assert RunResult(Path("out"), [failed("b.wav")], left=2).exit_code == 5
-    assert RunResult(Path("out"), [failed("b.wav")], left=2, stopped_by=Signals.SIGTERM).exit_code == 143
-    assert RunResult(Path("out"), [failed("b.wav")], left=2, gave_up=True).exit_code == 3
-    assert RunResult(Path("out"), [done("a.wav")], stopped_by=Signals.SIGTERM).exit_code == 0
+    assert result_of(done("a.wav"), skipped("b.wav")).exit_code == 0
+    assert result_of(done("a.wav"), failed("b.wav")).exit_code == 3
+    assert result_of(done("a.wav"), problems=["closed: cannot be read"]).exit_code == 3
+    assert result_of(failed("b.wav"), left=2).exit_code == 5
+    assert result_of(failed("b.wav"), left=2, stopped_by=Signals.SIGTERM).exit_code == 143
+    assert result_of(failed("b.wav"), left=2, gave_up=True).exit_code == 3
+    assert result_of(done("a.wav"), stopped_by=Signals.SIGTERM).exit_code == 0
 
 
 # --- scores -------------------------------------------------------------------------------------------------
