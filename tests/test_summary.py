@@ -150,7 +150,7 @@ def test_a_run_keeps_no_more_reports_than_it_shows() -> None:
 
 def test_json_holds_everything() -> None:
     odd = os.fsdecode(b"\xe4.wav")
-    outcomes = [done("a.wav"), failed("b\n.wav"), Outcome(Job(Path("in", odd), Path(odd)), skipped=True)]
+    outcomes = [done("a.wav"), failed("b\n.wav"), skipped(odd)]
     run = result_of(*outcomes, problems=["in/closed: folder cannot be read"], seconds=1.23456)
     recordings = [json.loads(json.dumps(recording_json(outcome))) for outcome in outcomes]
     assert json.loads(json.dumps(summary_json(run))) == {

@@ -74,7 +74,7 @@ def hearing_bands(config: SpectralConfig) -> Tensor:
 
 
 def loudness(spectrum: Tensor, config: SpectralConfig) -> Tensor:
-    """Specific loudness of bands, ``(batch, bands, frames)``, of a compressed spectrum; 0 below the threshold."""
+    """Specific loudness of bands, ``(batch, bands, frames)``, of a compressed spectrum; about 0 below the threshold."""
     power = (torch.view_as_real(spectrum).square().sum(-1) / config.beta**2) ** (1 / config.alpha)
     bands = hearing_bands(config).to(power.device) @ power.float()
     return (1 + bands / HEARING_THRESHOLD) ** LOUDNESS_EXPONENT - 1
