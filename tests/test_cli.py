@@ -43,7 +43,7 @@ from exdiff_cli.training import run as running
 from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training import validation
 from exdiff_cli.training.adapt import Adaptation, Judgement
-from exdiff_cli.training.trainer import Trainer
+from exdiff_cli.training.trainer import Task, Trainer
 
 NOBODY = 65534
 
@@ -303,6 +303,19 @@ def test_diffuse_is_trained_on_the_shipped_extract_unless_told(
     for given in ((), ("--extract", own)):
         assert exdiff("train", "diffuse", "--data", data_dir, "--out", tmp_path / "run", *given).code == 2
     assert taken == [find_bundle(DEFAULT_BUNDLE) / "extract.safetensors", own]
+
+
+@pytest.mark.parametrize("model", ["extract", "diffuse"])
+def test_each_part_of_the_loss_is_weighed_by_its_option(
+    exdiff: Exdiff, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    seen: list[Task] = []
+    monkeypatch.setattr(running, "begin", lambda build, *_, **__: seen.append(build()))
+    weights = {"exponent": 0.3, "by_pitch": 0.4, "missing": 1.5, "loudness": 3.0, "disturbance": 0.2}
+    given = [text for name, value in weights.items() for text in (f"--loss-{name.replace('_', '-')}", value)]
+    called = exdiff("train", model, "--data", data_dir, "--out", tmp_path / "run", "--loss-relative", *given)
+    assert called.code == 0, called.err
+    assert seen[0].description["objective"] == {**weights, "relative": True, "by_ear": False}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

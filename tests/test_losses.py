@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SMALL, analyse, stft
+from exdiff_cli.training.disturbance import disturbance
 from exdiff_cli.training.losses import (
     hearing_bands,
     loudness,
@@ -201,6 +202,16 @@ def test_loudness_is_added_by_its_weight() -> None:
     assert loudness_error(target, target, SMALL) == 0
 
 
+def test_disturbance_is_added_by_its_weight_where_the_target_is_not_silent() -> None:
+    waveform = torch.cat((signal(1), torch.zeros(1, 4000)))
+    other = waveform + signal(2, batch=3)
+    plain, more = (
+        separation_loss(spectrum(other), spectrum(waveform), waveform, SMALL, Objective(disturbance=weight))
+        for weight in (0.0, 2.0)
+    )
+    torch.testing.assert_close(more - plain, 2 * disturbance(other[:2], waveform[:2]).mean(), rtol=1e-3, atol=0)
+
+
 def test_silent_targets_leave_si_sdr_out() -> None:
     waveform = torch.cat((signal(1, batch=1), torch.zeros(1, 4000)))
     estimate = spectrum(waveform + 0.1 * signal(2))
@@ -215,7 +226,7 @@ def test_gradient_is_finite_in_silence(level: float) -> None:
     quiet = torch.zeros(2, 256, 17, dtype=torch.complex64, requires_grad=True)
     loud = (level * spectrum(signal(3))).requires_grad_()
     for estimate, waveform in ((quiet, level * signal(1)), (loud, torch.zeros(2, 4000))):
-        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, Objective(loudness=1.0))
+        loss = separation_loss(estimate, spectrum(waveform), waveform, SMALL, Objective(loudness=1.0, disturbance=1.0))
         (gradient,) = torch.autograd.grad(loss, estimate)
         assert loss.isfinite()
         assert gradient.isfinite().all()

@@ -50,6 +50,7 @@ MissingOption = Annotated[
 LoudnessOption = Annotated[
     float, typer.Option(min=0, help="Weight of an error of loudness in bands of hearing, beside that of single bins.")
 ]
+DisturbanceOption = Annotated[float, typer.Option(min=0, help="Weight of what PESQ's model of a listener minds.")]
 ChoiceOption = Annotated[
     str, typer.Option(help="What best.safetensors is best by: loss, or hearing: PESQ and DNSMOS, with the extra eval.")
 ]
@@ -89,6 +90,7 @@ def train_extract(
     loss_relative: RelativeOption = Objective.relative,
     loss_missing: MissingOption = Objective.missing,
     loss_loudness: LoudnessOption = Objective.loudness,
+    loss_disturbance: DisturbanceOption = Objective.disturbance,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -98,7 +100,7 @@ def train_extract(
     from exdiff_cli.extract.resunet import ResUNetConfig
     from exdiff_cli.presets import find_preset
     from exdiff_cli.training.extract import ExtractTask
-    from exdiff_cli.training.run import objective, train_options
+    from exdiff_cli.training.run import is_by_ear, train_options
 
     options = train_options(
         out, max_time, validate_every, resume, init, batch, seconds, learning_rate, seed, choose_device(device)
@@ -109,7 +111,15 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, loss_loudness, choose_by)
+    aim = Objective(
+        exponent=loss_exponent,
+        by_pitch=loss_by_pitch,
+        relative=loss_relative,
+        missing=loss_missing,
+        loudness=loss_loudness,
+        disturbance=loss_disturbance,
+        by_ear=is_by_ear(choose_by),
+    )
     run(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
 
 
@@ -144,6 +154,7 @@ def train_diffuse(
     loss_relative: RelativeOption = Objective.relative,
     loss_missing: MissingOption = Objective.missing,
     loss_loudness: LoudnessOption = Objective.loudness,
+    loss_disturbance: DisturbanceOption = Objective.disturbance,
     choose_by: ChoiceOption = "loss",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -152,7 +163,7 @@ def train_diffuse(
     """Train the diffusion model on a trained separator."""
     from exdiff_cli.bundle import find_bundle
     from exdiff_cli.training.diffuse import DiffuseTask, sampler_config
-    from exdiff_cli.training.run import objective, train_options, trained_separator
+    from exdiff_cli.training.run import is_by_ear, train_options, trained_separator
 
     options = train_options(
         out, max_time, validate_every, resume, init, batch, seconds, learning_rate, seed, choose_device(device)
@@ -160,7 +171,15 @@ def train_diffuse(
     separator, size = trained_separator(extract or find_bundle(DEFAULT_BUNDLE) / "extract.safetensors")
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    aim = objective(loss_exponent, loss_by_pitch, loss_relative, loss_missing, loss_loudness, choose_by)
+    aim = Objective(
+        exponent=loss_exponent,
+        by_pitch=loss_by_pitch,
+        relative=loss_relative,
+        missing=loss_missing,
+        loudness=loss_loudness,
+        disturbance=loss_disturbance,
+        by_ear=is_by_ear(choose_by),
+    )
 
     def build() -> DiffuseTask:
         return DiffuseTask(separator, sampler, network, latents_dropped, size.spectral, aim)

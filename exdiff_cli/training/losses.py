@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from exdiff_cli.audio.spectral import SpectralConfig, synthesise
+from exdiff_cli.training.disturbance import disturbance
 from exdiff_cli.training.objective import Objective
 
 SILENCE_ENERGY = 1e-4
@@ -105,7 +106,7 @@ def separation_loss(
     Free in sign, the ratio once led a network to the mirrored signal, from where the spectral part did not lead back.
 
     ``waveform`` is the target's, ``(batch, samples)``. Where the objective is relative, the spectral part is the
-    logarithm of each example's errors. An error of loudness is added by the objective's weight.
+    logarithm of each example's errors. Errors of loudness and a listener's disturbance are added by their weights.
     """
     errors = spectral_errors(estimate, target, config, objective)
     loss = RELATIVE_WEIGHT * (errors + RELATIVE_FLOOR).log().mean() if objective.relative else 10 * errors.mean()
@@ -113,6 +114,8 @@ def separation_loss(
         loss = loss + objective.loudness * loudness_error(estimate, target, config)
     audible = waveform.square().sum(-1) > SILENCE_ENERGY * waveform.shape[-1] * 1e-2
     if audible.any():
-        synthesised = synthesise(estimate[audible], waveform.shape[-1], config)
-        loss = loss - 0.02 * si_sdr(synthesised, waveform[audible], LEAST_SCALE).clamp_max(30).mean()
+        synthesised, waveform = synthesise(estimate[audible], waveform.shape[-1], config), waveform[audible]
+        loss = loss - 0.02 * si_sdr(synthesised, waveform, LEAST_SCALE).clamp_max(30).mean()
+        if objective.disturbance:
+            loss = loss + objective.disturbance * disturbance(synthesised, waveform).mean()
     return loss

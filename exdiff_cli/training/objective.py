@@ -16,6 +16,7 @@ class Objective:
     ``missing`` is the weight of a magnitude that falls short against one that is too loud: above one, speech that is
     not sure to be noise stays. ``loudness`` is the weight of the error of loudness in bands of hearing, beside that of
     single bins: an average over what may be is too quiet in every bin, and with it the faint sounds of speech.
+    ``disturbance`` is the weight of what a listener who knows the target minds: :mod:`exdiff_cli.training.disturbance`.
 
     Weights are chosen by the same error and SI-SDR, or, ``by_ear``, by models of hearing:
     :mod:`exdiff_cli.training.hearing`.
@@ -26,4 +27,5 @@ class Objective:
     relative: bool = False
     missing: float = 1.0
     loudness: float = 0.0
+    disturbance: float = 0.0
     by_ear: bool = False

@@ -15,7 +15,6 @@ from exdiff_cli.presets import Preset, find_preset
 from exdiff_cli.stopping import parse_duration
 from exdiff_cli.training.hearing import heard_measures
 from exdiff_cli.training.mixing import Recipe
-from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import load_training_audio
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 
@@ -48,15 +47,13 @@ def train_options(
     )
 
 
-def objective(
-    exponent: float, by_pitch: float, relative: bool, missing: float, loudness: float, choose_by: str
-) -> Objective:
-    """What to learn and choose by; :class:`UsageError` for a choice that there is not or that cannot be heard."""
+def is_by_ear(choose_by: str) -> bool:
+    """Whether weights are chosen by hearing; :class:`UsageError` for a choice that there is not or cannot be made."""
     if choose_by not in ("loss", "hearing"):
         raise UsageError(f"--choose-by {choose_by}: there is loss and hearing")
     if choose_by == "hearing":  # Now, not at the first validation.
         heard_measures(torch.zeros(1, 16_000), torch.zeros(1, 16_000))
-    return Objective(exponent, by_pitch, relative, missing, loudness, by_ear=choose_by == "hearing")
+    return choose_by == "hearing"
 
 
 def trained_separator(path: Path) -> tuple[Separator, Preset]:
