@@ -49,6 +49,19 @@ def test_dnsmos_reference_hops_as_published(seconds: float, windows: int) -> Non
     assert score.sig == windows
 
 
+@pytest.mark.parametrize("seconds", [3, 4, 5.3])
+def test_windows_that_repeat_are_scored_once_and_count_as_often(seconds: float) -> None:
+    audio = voiced(seconds) + np.linspace(0, 0.1, int(seconds * SAMPLE_RATE), dtype=np.float32)
+    model = CountingDnsmos()
+    doubled = np.tile(audio, 4)[: audio.size * 2 ** int(np.ceil(np.log2(WINDOW_SAMPLES / audio.size)))]
+    count = int(len(doubled) // SAMPLE_RATE - 9.01) + 1
+    hops = [h for h in range(count) if int((h + 9.01) * SAMPLE_RATE) - h * SAMPLE_RATE == WINDOW_SAMPLES]
+    score = dnsmos_reference(audio, model)
+    assert score is not None
+    assert score.ovrl == pytest.approx(np.mean([doubled[hop * SAMPLE_RATE] for hop in hops]))
+    assert score.sig == (min(seconds, len(hops)) if seconds == int(seconds) else len(hops))
+
+
 def test_dnsmos_reference_of_nothing_is_none() -> None:
     assert dnsmos_reference(np.zeros(0, dtype=np.float32)) is None
 

@@ -112,11 +112,15 @@ def dnsmos_reference(audio: Floats, model: Dnsmos | None = None) -> DnsmosScore 
     """
     if audio.size == 0:
         return None
+    period = audio.size
     while audio.size < WINDOW_SAMPLES:
         audio = np.concatenate([audio, audio])
     seconds = WINDOW_SAMPLES / SAMPLE_RATE
-    hops = int(audio.size // SAMPLE_RATE - seconds) + 1
-    windows = [audio[hop * SAMPLE_RATE : int((hop + seconds) * SAMPLE_RATE)] for hop in range(hops)]
+    hops = range(int(audio.size // SAMPLE_RATE - seconds) + 1)
     # Rounding leaves some windows a sample short; the original passes over those, and so must its equal.
-    whole = [window for window in windows if window.size == WINDOW_SAMPLES]
-    return mean_score((model or Dnsmos()).score(whole))
+    whole = [hop for hop in hops if int((hop + seconds) * SAMPLE_RATE) - hop * SAMPLE_RATE == WINDOW_SAMPLES]
+    # In a clip of whole seconds windows repeat with it.
+    starts = [hop * SAMPLE_RATE % period for hop in whole]
+    windows = {start: audio[start : start + WINDOW_SAMPLES] for start in starts}
+    scores = dict(zip(windows, (model or Dnsmos()).score(windows.values()), strict=True))
+    return mean_score([scores[start] for start in starts])
