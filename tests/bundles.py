@@ -39,12 +39,12 @@ def save_trained(network: nn.Module, path: Path, **about: Any) -> Path:
     return path
 
 
-def save_separator(path: Path, seed: int = 0, config: ResUNetConfig = EXTRACT) -> Path:
+def save_separator(path: Path, seed: int = 0, config: ResUNetConfig = EXTRACT, **about: Any) -> Path:
     torch.manual_seed(seed)
-    return save_trained(Separator(config), path, model="extract", config=asdict(config))
+    return save_trained(Separator(config), path, model="extract", config=asdict(config), **about)
 
 
-def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE) -> Path:
+def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE, **about: Any) -> Path:
     """Nothing is at rest: an untrained network would not see the latents, nor the state."""
     torch.manual_seed(seed)
     network = ScoreNet(config)
@@ -54,7 +54,7 @@ def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE) 
             # the state grow from step to step.
             size = 1.0 if "output" in name else 0.02 if "head" in name else 0.05
             parameter.add_(torch.randn_like(parameter) * size)
-    return save_trained(network, path, model="diffuse", config=asdict(config), sampler=asdict(SAMPLER))
+    return save_trained(network, path, model="diffuse", config=asdict(config), sampler=asdict(SAMPLER), **about)
 
 
 def save_example_separator(path: Path, seed: int = 0) -> Path:

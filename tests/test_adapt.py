@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from bundles import make_bundle
+from bundles import make_bundle, save_score_net, save_separator
 from safetensors.torch import load_file
 from torch import Tensor
 
-from exdiff_cli.bundle import Bundle, load_bundle, load_example_separator
+from exdiff_cli.bundle import Bundle, load_bundle, load_example_separator, write_bundle
 from exdiff_cli.training import adapt as module
 from exdiff_cli.training import validation
 from exdiff_cli.training.adapt import Judgement, Weights, adapt, blend, choose, load_speech
+from exdiff_cli.training.diffuse import DiffuseTask
+from exdiff_cli.training.extract import ExtractTask
+from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.site import Site
 from exdiff_cli.training.trainer import TrainOptions
@@ -97,6 +101,31 @@ def test_a_bundle_is_written_only_where_it_is_better(
         assert_same(written, bundle)
         assert load_example_separator(written)[1] == load_example_separator(bundle)[1]
     assert_unchanged(bundle_folder, first)
+
+
+def test_adaptation_goes_on_with_what_the_models_learnt(
+    site: Site, training_audio: TrainingAudio, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Extract is tuned by its own loss, and the bundle judged by that of Diffuse, whose sound is heard."""
+    extract = save_separator(tmp_path / "e.safetensors", objective={"exponent": 0.4, "by_ear": True, "of_old": 1})
+    diffuse = save_score_net(tmp_path / "d.safetensors", objective={"disturbance": 0.2})
+    write_bundle(tmp_path / "tiny", extract, diffuse)
+    bundle = load_bundle(str(tmp_path / "tiny"))
+    tasks: list[ExtractTask | DiffuseTask] = []
+
+    def noted(kind: Any) -> Any:
+        def build(*given: Any, **named: Any) -> Any:
+            tasks.append(kind(*given, **named))
+            return tasks[-1]
+
+        return build
+
+    for kind in (ExtractTask, DiffuseTask):
+        monkeypatch.setattr(module, kind.__name__, noted(kind))
+    options = TrainOptions(tmp_path / "run", max_time=0.1, batch=2, validation_mixtures=1, recipe=module.TRAINING)
+    adapt(bundle, site, training_audio, options, tmp_path / "adapted")
+    learnt = {type(task): task.objective for task in tasks}
+    assert learnt == {ExtractTask: Objective(exponent=0.4), DiffuseTask: Objective(disturbance=0.2)}
 
 
 def assert_same(written: Bundle, bundle: Bundle) -> None:

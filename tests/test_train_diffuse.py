@@ -201,7 +201,7 @@ def test_validation_compares_the_ways_to_use_the_network(
             before = learner.validate(batch)
         wake(learner.model)
         after = learner.validate(batch)
-    names = ("valid_loss", "si_sdr", "score")
+    names = ("valid_loss", "si_sdr", "disturbance", "score")
     assert set(before) == {label + name for label in ("", *COMPARED, "few_") for name in names}
     assert all(value == value for value in after.values())
     assert after["extract_score"] == before["extract_score"]

@@ -17,6 +17,7 @@ from exdiff_cli.extract.separator import Extraction, Separator
 from exdiff_cli.training import trainer as trainer_module
 from exdiff_cli.training.extract import ExtractTask, validation_measures
 from exdiff_cli.training.hearing import heard_measures
+from exdiff_cli.training.losses import separation_loss
 from exdiff_cli.training.mixing import Mixture, Recipe, mix
 from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.pool import TrainingAudio
@@ -98,12 +99,22 @@ def test_validation_measures(training_audio: TrainingAudio) -> None:
     batch = batch_of(training_audio)
     with torch.no_grad():
         measures = task().validate(batch)
-    assert set(measures) == {"valid_loss", "si_sdr", "score"}
+    assert set(measures) == {"valid_loss", "si_sdr", "disturbance", "score"}
     assert measures["score"] == pytest.approx(0.02 * measures["si_sdr"] - 10 * measures["valid_loss"])
     perfect = validation_measures(analyse(batch.speech, SMALL), batch, SMALL, Objective())
     assert perfect["valid_loss"] < 1e-6
     assert perfect["si_sdr"] > 40
+    assert perfect["disturbance"] < 0.01 < measures["disturbance"]
     assert perfect["score"] > measures["score"]
+
+
+@pytest.mark.parametrize("objective", [Objective(), Objective(disturbance=0.5), Objective(loudness=0.5)])
+def test_the_score_holds_what_is_learnt(training_audio: TrainingAudio, objective: Objective) -> None:
+    """The validation measures of mixtures that all hold speech and the loss of the same estimate say the same."""
+    batch = batch_of(training_audio)
+    estimate, target = analyse(batch.mixture, SMALL), analyse(batch.speech, SMALL)
+    loss = separation_loss(estimate, target, batch.speech, SMALL, objective)
+    assert validation_measures(estimate, batch, SMALL, objective)["score"] == pytest.approx(-loss.item(), abs=1e-4)
 
 
 @pytest.mark.eval

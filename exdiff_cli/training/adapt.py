@@ -24,6 +24,7 @@ from exdiff_cli.training.checkpoint import publish_weights
 from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Recipe, mix
+from exdiff_cli.training.objective import Objective, recorded_objective
 from exdiff_cli.training.pool import TrainingAudio, find_audio, load_pool, load_training_audio
 from exdiff_cli.training.site import Site, collect_site
 from exdiff_cli.training.trainer import Trainer, TrainOptions
@@ -89,11 +90,18 @@ def load_speech(data: Path | None, site: Site) -> TrainingAudio:
     raise BundleError(f"the folder {SHIPPED_AUDIO} with clean speech is missing: install exdiff again, or give --data")
 
 
+def learnt(bundle: Bundle, model: str) -> Objective:
+    """What one of the bundle's models was trained for, but for the choice by ear, which needs an extra."""
+    about = read_trained(bundle.folder / f"{model}.safetensors", model)[1]
+    return replace(recorded_objective(about), by_ear=False)
+
+
 class Judge:
     """Scores a bundle with any weights of Extract, always on the same mixtures."""
 
     def __init__(self, bundle: Bundle, audio: TrainingAudio, site: Site, device: torch.device) -> None:
-        self.task = DiffuseTask(bundle.separator, bundle.sampler, spectral=bundle.spectral)
+        objective = learnt(bundle, "diffuse")
+        self.task = DiffuseTask(bundle.separator, bundle.sampler, spectral=bundle.spectral, objective=objective)
         self.task.model = bundle.to(device).score_net
         audio = audio.to(device)
         self.site = mix(audio.valid_speech, site.valid_noise.to(device), JUDGING, SITE_MIXTURES, SITE_SEED, 0)
@@ -142,7 +150,8 @@ def adapt(bundle: Bundle, site: Site, audio: TrainingAudio, options: TrainOption
 
 def _fine_tune(bundle: Bundle, audio: TrainingAudio, options: TrainOptions) -> Weights:
     assert isinstance(bundle.separator.network, ResUNet)
-    Trainer(ExtractTask(bundle.separator.network.config, bundle.spectral), audio, options).run()
+    task = ExtractTask(bundle.separator.network.config, bundle.spectral, learnt(bundle, "extract"))
+    Trainer(task, audio, options).run()
     return load_file(options.out / "last.safetensors")
 
 

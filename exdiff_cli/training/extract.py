@@ -12,8 +12,9 @@ from exdiff_cli.audio.spectral import SMALL, SpectralConfig, analyse, synthesise
 from exdiff_cli.extract.resunet import ResUNetConfig, deepen
 from exdiff_cli.extract.separator import Separator, SeparatorConfig
 from exdiff_cli.presets import preset_name
+from exdiff_cli.training.disturbance import disturbance
 from exdiff_cli.training.hearing import heard_measures
-from exdiff_cli.training.losses import SILENCE_ENERGY, separation_loss, si_sdr, spectral_loss
+from exdiff_cli.training.losses import SILENCE_ENERGY, loudness_error, separation_loss, si_sdr, spectral_loss
 from exdiff_cli.training.mixing import Mixture
 from exdiff_cli.training.objective import Objective
 from exdiff_cli.training.trainer import OnMixtures
@@ -71,16 +72,21 @@ class ExtractTask(OnMixtures):
 def validation_measures(
     estimate: Tensor, batch: Mixture, spectral: SpectralConfig, objective: Objective
 ) -> dict[str, float]:
-    """Spectral loss, mean SI-SDR over mixtures that hold speech, and a ``score``.
+    """Spectral loss, mean SI-SDR and disturbance of mixtures that hold speech, and a ``score``.
 
-    The score blends both in the training loss's proportions, ``0.02 SI-SDR - 10 loss``; chosen by ear, it is what
-    :func:`heard_measures` say, which are given then too.
+    The score blends them in the training loss's proportions, ``0.02 SI-SDR - 10 loss - weight * disturbance``, and
+    loudness too where it is learnt; chosen by ear, it is what :func:`heard_measures` say, which are given then too.
     """
     target = analyse(batch.speech, spectral)
     loss = spectral_loss(estimate, target, spectral, objective).item()
     waveform = synthesise(estimate, batch.mixture.shape[-1], spectral)
     audible = batch.speech.square().mean(-1) > SILENCE_ENERGY * 1e-2
-    # Without any speech the mean would be no number, and no weights the best.
-    ratio = si_sdr(waveform[audible], batch.speech[audible]).mean().item() if audible.any() else 0.0
-    measures = {"valid_loss": loss, "si_sdr": ratio, "score": 0.02 * ratio - 10 * loss}
+    # Without any speech the means would be no numbers, and no weights the best.
+    heard = (waveform[audible], batch.speech[audible]) if audible.any() else None
+    ratio = si_sdr(*heard).mean().item() if heard else 0.0
+    minded = disturbance(*heard).mean().item() if heard else 0.0
+    score = 0.02 * ratio - 10 * loss - objective.disturbance * minded
+    if objective.loudness:
+        score -= objective.loudness * loudness_error(estimate, target, spectral).item()
+    measures = {"valid_loss": loss, "si_sdr": ratio, "disturbance": minded, "score": score}
     return measures | (heard_measures(waveform, batch.speech) if objective.by_ear else {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,3 +31,9 @@ class Objective:
     loudness: float = 0.0
     disturbance: float = 0.0
     by_ear: bool = False
+
+
+def recorded_objective(about: Mapping[str, Any]) -> Objective:
+    """What weights learnt, by their metadata ``about`` them; what these do not hold is as by default."""
+    held = about.get("objective", {})
+    return Objective(**{part.name: held[part.name] for part in fields(Objective) if part.name in held})
