@@ -230,6 +230,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--device", "cuda:x"), "--device cuda:x"),
         (("train", "extract", "--data", "CALLS", "--out", "CALLS/run", "--choose-by", "eye"), "--choose-by eye"),
         (("train", "diffuse", "--data", "CALLS", "--out", "CALLS/run", "--extract", "CALLS/0.wav"), "trained weights"),
+        (("train", "validation", "--data", "x", "--out", "y", "--sites", "--by-example"), "one set at a time"),
         (("train", "diffuse", "--data", "CALLS", "--out", "CALLS/run"), "noise: no such folder"),
     ],
 )
@@ -567,6 +568,18 @@ def test_evaluate_takes_the_validation_set_that_train_writes(
     found = json.loads(called.out)
     assert set(found["by"]["noise"]) >= {"coloured", "machine", "impacts", "babble"}
     assert found["pairs"] == len(found["by"]["noise"])
+
+
+@pytest.mark.parametrize(("kind", "said"), [("--by-example", "sounds"), ("--sites", "sites")])
+def test_sets_of_a_folder_a_sound_are_written_for_evaluate(
+    exdiff: Exdiff, options: tuple[object, ...], data_dir: Path, tmp_path: Path, kind: str, said: str
+) -> None:
+    written = exdiff("train", "validation", "--data", data_dir, "--out", tmp_path / "set", kind)
+    folders = sorted((tmp_path / "set").iterdir())
+    assert written == Called(0, f"{tmp_path / 'set'}: {len(folders)} {said}\n", "")
+    called = exdiff("evaluate", folders[0], *options, "--measures", "separation", "--no-latents", "--json")
+    assert called.code == 0
+    assert json.loads(called.out)["pairs"] == len(list((folders[0] / "noisy").iterdir()))
 
 
 def test_bundle_makes_what_enhance_takes(exdiff: Exdiff, bundle_folder: Path, calls: Path, tmp_path: Path) -> None:

@@ -233,14 +233,22 @@ def train_validation(
     by_example: Annotated[
         bool, typer.Option("--by-example", help="A folder a sound instead, with examples of it, for `--query`.")
     ] = False,
+    sites: Annotated[
+        bool, typer.Option("--sites", help="A folder a noise instead, with recordings of it, for `adapt`.")
+    ] = False,
 ) -> None:
     """Write the fixed validation set as noisy and clean folders, for `exdiff evaluate`."""
     from exdiff_cli.training.example_scenes import write_example_set
     from exdiff_cli.training.pool import load_training_audio
+    from exdiff_cli.training.site_scenes import write_site_set
     from exdiff_cli.training.validation import write_validation_set
 
+    if by_example and sites:
+        raise UsageError("--by-example and --sites: write one set at a time")
     audio = load_training_audio(data, for_diffuse=False)
     if by_example:
         typer.echo(f"{out}: {write_example_set(audio, out)} sounds")
+    elif sites:
+        typer.echo(f"{out}: {write_site_set(audio, out)} sites")
     else:
         typer.echo(f"{out}: {write_validation_set(audio, out)} mixtures")

@@ -59,7 +59,7 @@ def write_example_set(audio: TrainingAudio, out: Path) -> int:
         other = sound_of(sounds[(index + 1) % len(sounds)], draw, MIXTURES * RECIPE.samples)
         talk = draw_speech(draw, audio.valid_speech, RECIPE, MIXTURES)
         _write_folder(out / kind.noise, mixed.view(MIXTURES, -1), other.view(MIXTURES, -1), talk)
-        _write(out / kind.noise / "examples" / "example.wav", shown * level_gain(shown))
+        write_signal(out / kind.noise / "examples" / "example.wav", shown * level_gain(shown))
     return len(sounds)
 
 
@@ -68,10 +68,11 @@ def _write_folder(folder: Path, wanted: Tensor, other: Tensor, talk: Tensor) -> 
     mixture = wanted + talk + other * 10 ** (OTHER_DECIBELS / 20)
     peak = mixture.abs().amax(-1, keepdim=True) * 1.2
     for number, (noisy, clean) in enumerate(zip(mixture / peak, wanted / peak, strict=True)):
-        _write(folder / "noisy" / f"{number}.wav", noisy)
-        _write(folder / "clean" / f"{number}.wav", clean)
+        write_signal(folder / "noisy" / f"{number}.wav", noisy)
+        write_signal(folder / "clean" / f"{number}.wav", clean)
 
 
-def _write(path: Path, signal: Tensor) -> None:
+def write_signal(path: Path, signal: Tensor) -> None:
+    """``(samples,)`` at 16 kHz as a WAV of floats, in a folder that need not be there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, signal.cpu().numpy(), RECIPE.sample_rate, "FLOAT")
