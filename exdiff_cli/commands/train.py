@@ -111,15 +111,8 @@ def train_extract(
         if not isinstance(network, ResUNetConfig):
             raise UsageError(f"--blocks {blocks}: only small has dual-path blocks")
         network = replace(network, dual_path_blocks=blocks)
-    aim = Objective(
-        exponent=loss_exponent,
-        by_pitch=loss_by_pitch,
-        relative=loss_relative,
-        missing=loss_missing,
-        loudness=loss_loudness,
-        disturbance=loss_disturbance,
-        by_ear=is_by_ear(choose_by),
-    )
+    weights = (loss_exponent, loss_by_pitch, loss_relative, loss_missing, loss_loudness, loss_disturbance)
+    aim = Objective(*weights, by_ear=is_by_ear(choose_by))
     run(lambda: ExtractTask(network, size.spectral, aim), data, options, for_diffuse=False)
 
 
@@ -171,15 +164,8 @@ def train_diffuse(
     separator, size = trained_separator(extract or find_bundle(DEFAULT_BUNDLE) / "extract.safetensors")
     network = change(replace(size.score_net, attend_latents=latents), concatenate_estimate=estimate)
     sampler = sampler_config(process, noise_scale, network.concatenate_estimate)
-    aim = Objective(
-        exponent=loss_exponent,
-        by_pitch=loss_by_pitch,
-        relative=loss_relative,
-        missing=loss_missing,
-        loudness=loss_loudness,
-        disturbance=loss_disturbance,
-        by_ear=is_by_ear(choose_by),
-    )
+    weights = (loss_exponent, loss_by_pitch, loss_relative, loss_missing, loss_loudness, loss_disturbance)
+    aim = Objective(*weights, by_ear=is_by_ear(choose_by))
 
     def build() -> DiffuseTask:
         return DiffuseTask(separator, sampler, network, latents_dropped, size.spectral, aim)

@@ -49,10 +49,15 @@ def halves(kind: Kind, draw: Draw, samples: int) -> tuple[Tensor, Tensor]:
     return mixed, shown
 
 
+def noises(audio: TrainingAudio) -> list[Kind]:
+    """The kinds of noise of the validation set that are no voices."""
+    return [kind for kind in kinds(audio) if kind.noise != VOICES]
+
+
 def write_example_set(audio: TrainingAudio, out: Path) -> int:
     """Write a folder a kind of sound; returns their number. :class:`DataError` where ``out`` exists."""
     refuse_existing(out)
-    sounds = [kind for kind in kinds(audio) if kind.noise != VOICES]
+    sounds = noises(audio)
     draw = Draw(torch.Generator().manual_seed(SEED))
     for index, kind in enumerate(sounds):
         mixed, shown = halves(kind, draw, MIXTURES * RECIPE.samples)

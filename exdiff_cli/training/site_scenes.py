@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from exdiff_cli.training.example_scenes import VOICES, halves, write_signal
+from exdiff_cli.training.example_scenes import halves, noises, write_signal
 from exdiff_cli.training.mixing import Recipe, active_level, draw_speech, level_gain
 from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
-from exdiff_cli.training.validation import kinds, refuse_existing
+from exdiff_cli.training.validation import refuse_existing
 
 SEED = 20_240_917
 RECORDINGS, RECORDING_SECONDS = 6, 30.0
@@ -32,14 +32,14 @@ RECIPE = Recipe(seconds=MIXTURE_SECONDS, speech_speed_share=0.0)
 def write_site_set(audio: TrainingAudio, out: Path) -> int:
     """Write a folder a noise; returns their number. :class:`DataError` where ``out`` exists."""
     refuse_existing(out)
-    noises = [kind for kind in kinds(audio) if kind.noise != VOICES]
+    found = noises(audio)
     draw = Draw(torch.Generator().manual_seed(SEED))
     samples = round(max(RECORDINGS * RECORDING_SECONDS, MIXTURES * MIXTURE_SECONDS) * RECIPE.sample_rate)
-    for kind in noises:
+    for kind in found:
         measured, heard = halves(kind, draw, samples)
         _write_recordings(out / kind.noise / "recordings", heard, draw, audio.speech)
         _write_mixtures(out / kind.noise, measured, draw, audio.valid_speech)
-    return len(noises)
+    return len(found)
 
 
 def talk(draw: Draw, pool: Pool, count: int, seconds: float) -> Tensor:
