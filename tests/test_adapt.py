@@ -12,10 +12,10 @@ from bundles import make_bundle, save_score_net, save_separator
 from safetensors.torch import load_file
 from torch import Tensor
 
-from exdiff_cli.bundle import Bundle, load_bundle, load_example_separator, write_bundle
+from exdiff_cli.bundle import PARTS, load_bundle, load_example_separator, write_bundle
 from exdiff_cli.training import adapt as module
 from exdiff_cli.training import validation
-from exdiff_cli.training.adapt import Judgement, Weights, adapt, blend, choose, load_speech
+from exdiff_cli.training.adapt import Judgement, Weights, adapt, blend, choose, fine_tune, load_speech
 from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.objective import Objective
@@ -23,12 +23,13 @@ from exdiff_cli.training.pool import TrainingAudio
 from exdiff_cli.training.site import Site
 from exdiff_cli.training.trainer import TrainOptions
 
-FIRST, TUNED = {"a": torch.tensor([0.0])}, {"a": torch.tensor([1.0])}
+FIRST = Weights({"a": torch.tensor([0.0])}, {"b": torch.tensor([10.0])})
+TUNED = Weights({"a": torch.tensor([1.0])}, {"b": torch.tensor([20.0])})
 
 
 def judge_by(site: dict[float, float], fixed: dict[float, float]) -> module.Judge:
     def judge(weights: Weights) -> Judgement:
-        share = weights["a"].item()
+        share = weights.extract["a"].item()
         return Judgement(site[share], fixed[share])
 
     return judge  # type: ignore[return-value]
@@ -55,7 +56,9 @@ def test_the_best_on_the_site_among_those_that_are_no_worse_elsewhere(
 
 
 def test_blends_lie_on_the_way() -> None:
-    assert [blend(FIRST, TUNED, share)["a"].item() for share in (0.0, 0.25, 1.0)] == [0.0, 0.25, 1.0]
+    blends = [blend(FIRST, TUNED, share) for share in (0.0, 0.25, 1.0)]
+    assert [mixed.extract["a"].item() for mixed in blends] == [0.0, 0.25, 1.0]
+    assert [mixed.diffuse["b"].item() for mixed in blends] == [10.0, 12.5, 20.0]
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_a_bundle_is_written_only_where_it_is_better(
         monkeypatch.setattr(module, "choose", lambda judge, first, tuned, before: (0.0, before))
     bundle_folder = make_bundle(tmp_path / "bundle", by_example=True)
     bundle = load_bundle(str(bundle_folder))
-    first = load_file(bundle_folder / "extract.safetensors")
+    first = {model: load_file(bundle_folder / f"{model}.safetensors") for model in PARTS}
     options = TrainOptions(
         tmp_path / "run", max_time=0.5, batch=2, warmup_steps=1, validation_mixtures=2, recipe=module.TRAINING
     )
@@ -95,10 +98,11 @@ def test_a_bundle_is_written_only_where_it_is_better(
     if better:
         written = load_bundle(str(tmp_path / "adapted"))
         assert written.sampler == bundle.sampler
-        tuned = load_file(tmp_path / "run" / "last.safetensors")
-        for name, weight in written.separator.state_dict().items():
-            torch.testing.assert_close(weight, (first[name] + tuned[name]) / 2)
-        assert_same(written, bundle)
+        for model, network in zip(PARTS, (written.separator, written.score_net), strict=True):
+            tuned = load_file(tmp_path / "run" / model / "last.safetensors")
+            assert any(not torch.equal(weight, first[model][name]) for name, weight in tuned.items())
+            for name, weight in network.state_dict().items():
+                torch.testing.assert_close(weight, (first[model][name] + tuned[name]) / 2)
         assert load_example_separator(written)[1] == load_example_separator(bundle)[1]
     assert_unchanged(bundle_folder, first)
 
@@ -106,7 +110,7 @@ def test_a_bundle_is_written_only_where_it_is_better(
 def test_adaptation_goes_on_with_what_the_models_learnt(
     site: Site, training_audio: TrainingAudio, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Extract is tuned by its own loss, and the bundle judged by that of Diffuse, whose sound is heard."""
+    """Each model is tuned by its own loss, and the bundle judged by that of Diffuse, whose sound is heard."""
     extract = save_separator(tmp_path / "e.safetensors", objective={"exponent": 0.4, "by_ear": True, "of_old": 1})
     diffuse = save_score_net(tmp_path / "d.safetensors", objective={"disturbance": 0.2})
     write_bundle(tmp_path / "tiny", extract, diffuse)
@@ -128,14 +132,30 @@ def test_adaptation_goes_on_with_what_the_models_learnt(
     assert learnt == {ExtractTask: Objective(exponent=0.4), DiffuseTask: Objective(disturbance=0.2)}
 
 
-def assert_same(written: Bundle, bundle: Bundle) -> None:
-    own = bundle.score_net.state_dict()
-    assert all(torch.equal(weight, own[name]) for name, weight in written.score_net.state_dict().items())
+def assert_unchanged(folder: Path, first: dict[str, dict[str, Tensor]]) -> None:
+    for model, weights in first.items():
+        again = load_file(folder / f"{model}.safetensors")
+        assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
 
 
-def assert_unchanged(folder: Path, first: dict[str, Tensor]) -> None:
-    again = load_file(folder / "extract.safetensors")
-    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+def test_diffuse_is_tuned_on_what_extract_has_become(
+    site: Site, training_audio: TrainingAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(str(make_bundle(tmp_path / "bundle")))
+    seen: list[DiffuseTask] = []
+
+    def noted(*given: Any, **named: Any) -> DiffuseTask:
+        seen.append(DiffuseTask(*given, **named))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "DiffuseTask", noted)
+    options = TrainOptions(tmp_path / "run", max_time=0.4, batch=2, warmup_steps=1, recipe=module.TRAINING)
+    tuned = fine_tune(bundle, training_audio, options)
+    (task,) = seen
+    for name, weight in task.separator.state_dict().items():
+        assert torch.equal(weight, tuned.extract[name])
+    own = bundle.separator.state_dict()
+    assert any(not torch.equal(weight, own[name]) for name, weight in tuned.extract.items())
 
 
 def test_shipped_speech_is_there_and_the_noise_is_the_site_own(site: Site) -> None:

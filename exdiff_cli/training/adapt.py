@@ -1,12 +1,13 @@
-"""Fine-tuning for one's own site: a new bundle whose Extract knows the noise there, if nothing else gets worse.
+"""Fine-tuning for one's own site: a new bundle whose models know the noise there, if nothing else gets worse.
 
-Extract goes on training on clean speech in the site's noise. Its weights are then mixed with those it began from
-(Wortsman et al. 2022, arXiv 2109.01903), and of the mixtures the best on the site is taken among those with which
-the whole bundle does not score worse on the fixed validation set.
+Extract goes on training on clean speech in the site's noise, then Diffuse on what Extract has become. The weights of
+both are mixed with those they began from (Wortsman et al. 2022, arXiv 2109.01903), and of the mixtures the best on
+the site is taken among those with which the bundle does not score worse on the fixed validation set.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from exdiff_cli.bundle import EXAMPLES, Bundle, model_folders, read_trained, write_bundle
+from exdiff_cli.bundle import EXAMPLES, PARTS, Bundle, model_folders, read_trained, write_bundle
+from exdiff_cli.diffuse.score_net import ScoreNet
 from exdiff_cli.errors import BundleError, UsageError
 from exdiff_cli.extract.resunet import ResUNet
 from exdiff_cli.training.checkpoint import publish_weights
@@ -27,12 +29,10 @@ from exdiff_cli.training.mixing import Recipe, mix
 from exdiff_cli.training.objective import Objective, recorded_objective
 from exdiff_cli.training.pool import TrainingAudio, find_audio, load_pool, load_training_audio
 from exdiff_cli.training.site import Site, collect_site
-from exdiff_cli.training.trainer import Trainer, TrainOptions
+from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 from exdiff_cli.training.validation import validation_batch
 
 log = logging.getLogger(__name__)
-
-Weights = dict[str, Tensor]
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 SITE_MIXTURES = 40
@@ -56,6 +56,14 @@ JUDGING = replace(
     noise_only_share=0.0,
     telephone_share=0.0,
 )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of both models, by the names of their parameters."""
+
+    extract: dict[str, Tensor]
+    diffuse: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -90,14 +98,19 @@ def load_speech(data: Path | None, site: Site) -> TrainingAudio:
     raise BundleError(f"the folder {SHIPPED_AUDIO} with clean speech is missing: install exdiff again, or give --data")
 
 
+def weights_of(bundle: Bundle, model: str) -> Path:
+    """The file of the bundle's weights of a model."""
+    return bundle.folder / f"{model}.safetensors"
+
+
 def learnt(bundle: Bundle, model: str) -> Objective:
     """What one of the bundle's models was trained for, but for the choice by ear, which needs an extra."""
-    about = read_trained(bundle.folder / f"{model}.safetensors", model)[1]
+    about = read_trained(weights_of(bundle, model), model)[1]
     return replace(recorded_objective(about), by_ear=False)
 
 
 class Judge:
-    """Scores a bundle with any weights of Extract, always on the same mixtures."""
+    """Scores a bundle with any weights of its models, always on the same mixtures."""
 
     def __init__(self, bundle: Bundle, audio: TrainingAudio, site: Site, device: torch.device) -> None:
         objective = learnt(bundle, "diffuse")
@@ -109,7 +122,8 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, weights: Weights) -> Judgement:
-        self.task.separator.load_state_dict(weights)
+        self.task.separator.load_state_dict(weights.extract)
+        self.task.model.load_state_dict(weights.diffuse)
         return Judgement(self.task.score(self.site), self.task.score(self.fixed))
 
 
@@ -136,28 +150,45 @@ def adapt(bundle: Bundle, site: Site, audio: TrainingAudio, options: TrainOption
     """Fine-tune, choose, and write the new bundle to ``out`` where it is better; ``options.out`` is the run folder."""
     if not isinstance(bundle.separator.network, ResUNet):
         raise UsageError(f"{bundle.name}: is of the preset base; adapt fine-tunes small bundles")
-    path = bundle.folder / "extract.safetensors"
-    first = load_file(path)
+    first = Weights(*(load_file(weights_of(bundle, model)) for model in PARTS))
     judge = Judge(bundle, audio, site, torch.device(options.device))
     before = judge(first)
-    # The judge decides, not the trainer's own validation.
-    tuned = _fine_tune(bundle, audio, replace(options, init=path, validation_mixtures=1))
+    tuned = fine_tune(bundle, audio, options)
     share, after = choose(judge, first, tuned, before)
     if share:
-        _write(bundle, blend(first, tuned, share), share, options.out / "adapted.safetensors", out)
+        _write(bundle, blend(first, tuned, share), share, options.out / "adapted", out)
     return Adaptation(share, before, after)
 
 
-def _fine_tune(bundle: Bundle, audio: TrainingAudio, options: TrainOptions) -> Weights:
-    assert isinstance(bundle.separator.network, ResUNet)
-    task = ExtractTask(bundle.separator.network.config, bundle.spectral, learnt(bundle, "extract"))
-    Trainer(task, audio, options).run()
-    return load_file(options.out / "last.safetensors")
+def fine_tune(bundle: Bundle, audio: TrainingAudio, options: TrainOptions) -> Weights:
+    """Extract for half of the time, then Diffuse, as it shall be used: on what Extract has become."""
+    separator = copy.deepcopy(bundle.separator)
+    network, score_net = separator.network, bundle.score_net
+    assert isinstance(network, ResUNet)
+    assert isinstance(score_net, ScoreNet)
+    options = replace(options, max_time=options.max_time / 2)
+    extract = _tune(ExtractTask(network.config, bundle.spectral, learnt(bundle, "extract")), bundle, audio, options)
+    separator.load_state_dict(extract)
+    aim = learnt(bundle, "diffuse")
+    task = DiffuseTask(separator, bundle.sampler, score_net.config, spectral=bundle.spectral, objective=aim)
+    return Weights(extract, _tune(task, bundle, audio, options))
+
+
+def _tune(task: Task, bundle: Bundle, audio: TrainingAudio, options: TrainOptions) -> dict[str, Tensor]:
+    """A model's weights after the time given; the judge decides, not the trainer's own validation."""
+    model = task.description["model"]
+    run = options.out / model
+    Trainer(task, audio, replace(options, out=run, init=weights_of(bundle, model), validation_mixtures=1)).run()
+    return load_file(run / "last.safetensors")
 
 
 def blend(first: Weights, second: Weights, share: float) -> Weights:
     """Every weight ``share`` of the way from the first to the second."""
-    return {name: torch.lerp(weight, second[name], share) for name, weight in first.items()}
+
+    def mixed(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: torch.lerp(weight, other[name], share) for name, weight in one.items()}
+
+    return Weights(mixed(first.extract, second.extract), mixed(first.diffuse, second.diffuse))
 
 
 def choose(judge: Judge, first: Weights, tuned: Weights, before: Judgement) -> tuple[float, Judgement]:
@@ -170,15 +201,12 @@ def choose(judge: Judge, first: Weights, tuned: Weights, before: Judgement) -> t
     return best
 
 
-def _write(bundle: Bundle, weights: Weights, share: float, path: Path, out: Path) -> None:
-    about = read_trained(bundle.folder / "extract.safetensors", "extract")[1]
-    about |= {"adapted_from": bundle.name, "adapted_share": share}
-    publish_weights(path, weights, about)
-    by_example = bundle.folder / f"{EXAMPLES}.safetensors"
-    write_bundle(
-        out,
-        path,
-        bundle.folder / "diffuse.safetensors",
-        bundle.sampler,
-        by_example if by_example.exists() else None,
-    )
+def _write(bundle: Bundle, weights: Weights, share: float, folder: Path, out: Path) -> None:
+    """The new bundle at ``out``, by way of weights in ``folder``."""
+    folder.mkdir()
+    paths = {model: folder / f"{model}.safetensors" for model in PARTS}
+    for model, tensors in (("extract", weights.extract), ("diffuse", weights.diffuse)):
+        about = read_trained(weights_of(bundle, model), model)[1]
+        publish_weights(paths[model], tensors, about | {"adapted_from": bundle.name, "adapted_share": share})
+    by_example = weights_of(bundle, EXAMPLES)
+    write_bundle(out, paths["extract"], paths["diffuse"], bundle.sampler, by_example if by_example.exists() else None)
