@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, Samples, file_sha256
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256
 from exdiff_cli.audio.mono import read_mono
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.errors import DataError
 
 FOLDERS = (("noisy", "clean"), ("noisy_testset_wav", "clean_testset_wav"))

@@ -13,19 +13,21 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
+import av
 import numpy as np
 import soundfile
 import torch
 from rich.table import Table
 from rich.text import Text
 
+from exdiff_cli.audio.ffmpeg import CONTAINERS
+from exdiff_cli.audio.io import kept_formats, missing_codecs
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.models import list_models
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.text import printable
 
-NEEDED_FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 LITTLE_DISK_BYTES = 1 << 30
 TONE_SECONDS = 0.5
 INSTALL = "install exdiff again"
@@ -92,16 +94,15 @@ def check_torch(name: str) -> Check:
 
 
 def check_codecs(name: str) -> Check:
-    """Whether libsndfile reads the containers that archives are made of."""
-    there = soundfile.available_formats()
-    missing = [each for each in NEEDED_FORMATS if each not in there]
-    if "OGG" in there and "OPUS" not in soundfile.available_subtypes("OGG"):
-        missing.append("Opus")
-    found = f"libsndfile {soundfile.__libsndfile_version__}"
+    """Whether what archives are made of can be read, and what of it can be written."""
+    found = f"libsndfile {soundfile.__libsndfile_version__}, PyAV {av.__version__}"
+    missing = missing_codecs()
     if missing:
-        remedy = f"such recordings will fail; install a newer libsndfile, or {INSTALL}"
+        remedy = f"such recordings will fail; install newer libraries, or {INSTALL}"
         return Check(name, Verdict.WARNING, f"{found} without {', '.join(missing)}", remedy)
-    return Check(name, Verdict.OK, f"{found}: {', '.join(NEEDED_FORMATS)}, Opus")
+    kept = "; ".join(f"{container} ({', '.join(sorted(codecs))})" for container, codecs in kept_formats().items())
+    others = ", ".join(sorted((set(soundfile.available_formats()) | set(CONTAINERS.values())) - set(kept_formats())))
+    return Check(name, Verdict.OK, f"{found}. Kept: {kept}. Read, and stored as FLAC or WAV: other codecs; {others}")
 
 
 def check_disk(name: str, folder: Path) -> Check:

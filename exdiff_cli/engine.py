@@ -18,7 +18,8 @@ from typing import TypeVar
 
 import torch
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, Recording, probe
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, probe
+from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
@@ -65,9 +66,9 @@ class RunResult:
     """What a run came to, and the exit code that it amounts to.
 
     ``done`` holds the first :data:`KEPT_OUTCOMES` of ``done_count`` recordings, whose audio lasts ``done_seconds``;
-    ``failed`` all of theirs. ``skipped`` recordings were done before. ``left`` ones were not begun or not finished: a
-    signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline. ``refused`` where they failed because
-    the disk took nothing any more.
+    ``failed`` all of theirs. ``converted`` ones are done, but not stored as their originals are. ``skipped`` ones were
+    done before. ``left`` ones were not begun or not finished: a signal came, ``stopped_by``, too many failed,
+    ``gave_up``, or the deadline. ``refused`` where they failed because the disk took nothing any more.
     """
 
     output: Path
@@ -81,6 +82,7 @@ class RunResult:
     refused: bool = False
     skipped: int = 0
     done_count: int = 0
+    converted: int = 0
     done_seconds: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
@@ -92,6 +94,7 @@ class RunResult:
         else:
             self.done_count += 1
             self.done_seconds += outcome.report.input.duration_s
+            self.converted += outcome.report.is_converted
             if len(self.done) < KEPT_OUTCOMES:
                 self.done.append(outcome)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from exdiff_cli.audio.io import Samples
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.audio.segments import OverlapAdd, Segmenter, SegmentPlan
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.datasets import Pair, Signals, snr_band

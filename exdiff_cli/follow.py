@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from exdiff_cli.audio.io import Recording
+from exdiff_cli.audio.recording import Recording
 from exdiff_cli.engine import Listener, Outcome
 from exdiff_cli.jobs import Job
 from exdiff_cli.logs import fields

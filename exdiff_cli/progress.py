@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from exdiff_cli import logs
-from exdiff_cli.audio.io import Recording
+from exdiff_cli.audio.recording import Recording
 from exdiff_cli.engine import Outcome
 from exdiff_cli.jobs import Job
 from exdiff_cli.stopping import MEASURED_FROM

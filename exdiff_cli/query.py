@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, Samples, file_sha256
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256
 from exdiff_cli.audio.mono import MONO_RATE, mono_windows
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.audio.spectral import LEVEL_RMS, SpectralConfig, analyse
 from exdiff_cli.bundle import Bundle, load_example_separator
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError

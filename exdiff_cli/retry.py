@@ -93,6 +93,7 @@ def together(output: Path, results: Iterable[RunResult]) -> RunResult:
         whole.left += result.left
         whole.skipped += result.skipped
         whole.done_count += result.done_count
+        whole.converted += result.converted
         whole.done_seconds += result.done_seconds
         whole.stopped_by = whole.stopped_by or result.stopped_by
         whole.gave_up = whole.gave_up or result.gave_up

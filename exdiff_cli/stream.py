@@ -13,7 +13,8 @@ from time import perf_counter
 
 import numpy as np
 
-from exdiff_cli.audio.io import AtomicWriter, Recording, Samples, WindowReader, read_windows
+from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
+from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
 from exdiff_cli.enhancer import Piece, segment_seed
@@ -92,7 +93,7 @@ class RecordingStream:
     def changes(self) -> list[str]:
         """What the result differs in from its recording beside the sound, in words."""
         recording, output = self.recording, self.writer.format
-        found = []
+        found = list(recording.left_out)
         if not output.kept:
             found.append(
                 f"stored as {output.container} {output.subtype}: {recording.container} {recording.subtype} "

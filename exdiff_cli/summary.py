@@ -56,6 +56,7 @@ def _totals(result: RunResult) -> str:
         f"{result.skipped} were done before",
         f"{len(result.failed)} failed",
         *([f"{result.left} left"] if result.left else []),
+        *([f"{result.converted} stored in another format"] if result.converted else []),
     ]
     seconds = f"{result.done_seconds:.0f} s of audio in {result.seconds:.0f} s"
     return f"{', '.join(parts)}; {seconds}; written to {result.output}"
@@ -85,5 +86,6 @@ def summary_json(result: RunResult) -> dict[str, object]:
         "skipped": result.skipped,
         "failed": len(result.failed),
         "left": result.left,
+        "converted": result.converted,
         "problems": result.problems,
     }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import soundfile
 
-from exdiff_cli.audio.io import Samples, probe, read_windows
+from exdiff_cli.audio.io import probe, read_windows
+from exdiff_cli.audio.recording import Samples
 
 DATA = Path(__file__).parent / "data"
 
@@ -30,6 +33,25 @@ def store(
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, gain * talk(seconds, rate, channels).T, rate, subtype, format=container)
+    return path
+
+
+def encode(
+    path: Path, muxer: str, codec: str, rate: int, layout: str, samples: Samples, options: dict[str, str] | None = None
+) -> Path:
+    """A file as others write it through FFmpeg: by its defaults, but for the bit rate and what ``options`` say."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=muxer, options=options) as container:
+        container.metadata["title"] = "Schicht 3"
+        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 12_200 if "amr" in codec else 64_000 * len(samples)
+        to_codec = av.AudioResampler(stream.format, layout, rate)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        for given in (frame, None):
+            for converted in to_codec.resample(given):
+                container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
     return path
 
 

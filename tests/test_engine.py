@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 from bundles import make_bundle, short_settings
-from recordings import cut_off, samples_of, store
+from recordings import cut_off, encode, samples_of, store, talk
 
 from exdiff_cli import engine
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, probe
@@ -539,14 +539,14 @@ def test_two_results_of_one_name_never_overwrite_each_other(run: Run, tmp_path: 
     store(tmp_path / "in" / "a.wav.wav", 1.0)
     raw = store(tmp_path / "in" / "raw", 1.5, rate=8_000, subtype="GSM610", container="RAW")
     raw.rename(tmp_path / "in" / "a.gsm")
-    store(tmp_path / "in" / "a.gsm.wav", 1.0)
+    store(tmp_path / "in" / "a.gsm.flac", 1.0)
     first = run(tmp_path / "in", tmp_path / "out")
-    content = (tmp_path / "out" / "a.gsm.wav").read_bytes()
+    content = (tmp_path / "out" / "a.gsm.flac").read_bytes()
     second = run(tmp_path / "in", tmp_path / "out")
     for result in (first, second):
-        assert "named like that of a.gsm.wav" in errors_of(result)["a.gsm"]
+        assert "named like that of a.gsm.flac" in errors_of(result)["a.gsm"]
     assert second.skipped == 2
-    assert (tmp_path / "out" / "a.gsm.wav").read_bytes() == content
+    assert (tmp_path / "out" / "a.gsm.flac").read_bytes() == content
 
 
 def test_a_file_that_is_not_ours_is_never_replaced(run: Run, calls: Path, tmp_path: Path) -> None:
@@ -935,3 +935,14 @@ def test_prefetch_runs_no_further_ahead_than_asked() -> None:
     time.sleep(0.1)
     assert len(produced) <= 5  # one taken, three waiting, one in hand
     ahead.close()
+
+
+def test_what_ffmpeg_reads_comes_out_as_itself_or_as_flac(run: Run, tmp_path: Path) -> None:
+    encode(tmp_path / "in" / "call.m4a", "ipod", "aac", 16_000, "stereo", talk(1.0, 16_000, 2))
+    encode(tmp_path / "in" / "call.amr", "amr", "libopencore_amrnb", 8_000, "mono", talk(1.0, 8_000))
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert (len(result.done), result.converted, result.exit_code) == (2, 1, ExitCode.OK)
+    for source, name in (("call.m4a", "call.m4a"), ("call.amr", "call.amr.flac")):
+        before, after = probe(tmp_path / "in" / source), probe(tmp_path / "out" / name)
+        assert (after.sample_rate, after.channels) == (before.sample_rate, before.channels)
+        assert after.frames == before.frames

@@ -3,39 +3,30 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import resource
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
+from full_disk import file_size_limit
 
 from exdiff_cli import publish
-from exdiff_cli.audio import io
-from exdiff_cli.audio.io import (
-    AUDIO_SUFFIXES,
-    AtomicWriter,
-    OutputFormat,
-    Recording,
-    Samples,
-    file_sha256,
-    probe,
-    read_windows,
-    writable_format,
-)
+from exdiff_cli.audio import sndfile
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, file_sha256, probe, read_windows, writable_format
+from exdiff_cli.audio.recording import OutputFormat, Recording, Samples
 from exdiff_cli.errors import OutputError, RecordingError
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 
 DATA = Path(__file__).parent / "data"
 FRAMES = 4_001
-EVERY_KEPT_FORMAT = [(container, subtype) for container, subtypes in io._KEPT.items() for subtype in sorted(subtypes)]
+EVERY_KEPT_FORMAT = [
+    (container, subtype) for container, subtypes in sndfile.KEPT.items() for subtype in sorted(subtypes)
+]
 
 
 def sound(channels: int = 1, frames: int = FRAMES) -> Samples:
@@ -343,24 +334,29 @@ def test_byte_order_is_kept(tmp_path: Path, container: str, subtype: str, endian
         ("WAV", "GSM610", "PCM_16"),
         ("WAV", "IMA_ADPCM", "PCM_16"),
         ("W64", "MS_ADPCM", "PCM_16"),
-        ("VOC", "ULAW", "ULAW"),
-        ("CAF", "ALAC_20", "PCM_16"),
+        ("VOC", "ULAW", "PCM_16"),
+        ("CAF", "ALAC_20", "PCM_24"),
         ("PAF", "PCM_24", "PCM_24"),
-        ("MAT5", "DOUBLE", "DOUBLE"),
     ],
 )
-def test_other_formats_fall_back_to_wav(tmp_path: Path, container: str, subtype: str, expected: str) -> None:
+def test_other_formats_fall_back_to_flac(tmp_path: Path, container: str, subtype: str, expected: str) -> None:
     source = store(tmp_path / "call.x", sound(), 8_000, container, subtype)
     writer = copy(source, tmp_path / "out" / "call.x")
-    assert writer.target == tmp_path / "out" / "call.x.wav"
-    assert writer.format == OutputFormat("WAV", expected, "FILE", ".wav")
+    assert writer.target == tmp_path / "out" / "call.x.flac"
+    assert writer.format == OutputFormat("FLAC", expected, "FILE", ".flac")
     result = probe(writer.target)
-    assert (result.container, result.subtype, result.frames) == ("WAV", expected, probe(source).frames)
+    assert (result.container, result.subtype, result.frames) == ("FLAC", expected, probe(source).frames)
 
 
-def test_a_format_the_codec_cannot_write_falls_back() -> None:
-    impossible = Recording(Path("a.opus"), 44_100, 1, 100, "OGG", "OPUS")
-    assert writable_format(impossible).container == "WAV"
+def test_floats_that_cannot_be_kept_become_wav(tmp_path: Path) -> None:
+    source = store(tmp_path / "call.mat", sound(), 8_000, "MAT5", "DOUBLE")
+    assert copy(source, tmp_path / "out" / "call.mat").format == OutputFormat("WAV", "DOUBLE", "FILE", ".wav")
+
+
+@pytest.mark.parametrize(("channels", "container"), [(1, "FLAC"), (8, "FLAC"), (9, "WAV")])
+def test_a_format_the_codec_cannot_write_falls_back(channels: int, container: str) -> None:
+    impossible = Recording(Path("a.opus"), 44_100, channels, 100, "OGG", "OPUS")
+    assert writable_format(impossible).container == container
 
 
 def test_a_fallback_keeps_the_name_of_a_wav(tmp_path: Path) -> None:
@@ -487,17 +483,6 @@ def test_a_killed_process_leaves_no_file_under_the_final_name(wav: Path, tmp_pat
     assert ended.returncode == -signal.SIGKILL
     assert not target.exists()
     assert list(target.parent.iterdir()) == list(target.parent.glob(TEMPORARY_GLOB))
-
-
-@contextmanager
-def file_size_limit(limit: int) -> Iterator[None]:
-    """Let writing fail beyond ``limit`` bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

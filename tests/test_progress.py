@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exdiff_cli.audio.io import Recording
+from exdiff_cli.audio.recording import Recording
 from exdiff_cli.engine import Outcome
 from exdiff_cli.jobs import Job
 from exdiff_cli.logs import LogFormat, adjust, no_bar, set_up

@@ -154,19 +154,19 @@ def test_a_query_by_example_is_asked_again_and_others_are_refused(calls: Path, t
 
 
 def test_a_result_of_another_recording_is_not_overwritten(calls: Path, bundle: Bundle) -> None:
-    """GSM comes back as WAV, whose name may be taken by what was done before and is not retried."""
+    """GSM comes back as FLAC, whose name may be taken by what was done before and is not retried."""
     out, settings = calls.with_name("out"), short_settings(bundle, steps=0)
     (calls / "sub" / "bad.wav").unlink()
-    store(calls / "x.gsm.wav", 1.0)
+    store(calls / "x.gsm.flac", 1.0)
     gsm = cut_off(store(calls / "x.gsm", 1.0, 8000, subtype="GSM610", container="WAV"), 0.3)
     enhance_all([calls], out, bundle, settings, Resources())
-    before = (out / "x.gsm.wav").read_bytes()
+    before = (out / "x.gsm.flac").read_bytes()
     store(gsm, 1.0, 8000, subtype="GSM610", container="WAV")
     (again,) = find_failed(out)
     result = enhance_found(Discovery(again.jobs), out, bundle, settings, Resources(), options=RunOptions())
     (outcome,) = result.failed
-    assert "would be named like that of x.gsm.wav" in str(outcome.error)
-    assert (out / "x.gsm.wav").read_bytes() == before
+    assert "would be named like that of x.gsm.flac" in str(outcome.error)
+    assert (out / "x.gsm.flac").read_bytes() == before
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_a_lost_high_band_is_said(tmp_path: Path) -> None:
 
 def test_another_format_is_said(tmp_path: Path) -> None:
     path = store(tmp_path / "a.wav", rate=8_000, subtype="GSM610")
-    assert "stored as WAV PCM_16: WAV GSM610" in changes(open_stream(path))
+    assert "stored as FLAC PCM_16: WAV GSM610" in changes(open_stream(path))
 
 
 def test_clipping_is_said(tmp_path: Path) -> None:

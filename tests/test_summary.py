@@ -136,6 +136,16 @@ def test_long_runs_are_summed_up() -> None:
     assert caption.endswith("5 more are not shown")
 
 
+def test_other_formats_are_counted() -> None:
+    same = report()
+    flac = same.output.model_copy(update={"container": "FLAC"})
+    result = result_of(done("a.wav"), done("b.amr", output=flac), done("c.amr", output=flac))
+    assert "3 done" in caption_of(result)
+    assert "2 stored in another format" in caption_of(result)
+    assert summary_json(together(Path("out"), [result, result]))["converted"] == 4
+    assert "another format" not in caption_of(result_of(done("a.wav")))
+
+
 def test_a_run_keeps_no_more_reports_than_it_shows() -> None:
     outcome = done("a.wav")
     result = result_of(*(outcome for _ in range(10_000)), *(failed("b.wav") for _ in range(100)))
@@ -162,6 +172,7 @@ def test_json_holds_everything() -> None:
         "skipped": 1,
         "failed": 1,
         "left": 0,
+        "converted": 0,
         "problems": ["in/closed: folder cannot be read"],
     }
     assert {recording["message_type"] for recording in recordings} == {"recording"}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from exdiff_cli.audio.io import Samples, probe, read_windows
+from exdiff_cli.audio.io import probe, read_windows
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.audio.resample import StreamResampler
 
 MONO_RATE = 16_000

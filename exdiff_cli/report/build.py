@@ -9,7 +9,8 @@ from time import perf_counter
 import numpy as np
 
 from exdiff_cli import __version__
-from exdiff_cli.audio.io import Recording, Samples, file_sha256, probe, read_windows
+from exdiff_cli.audio.io import file_sha256, probe, read_windows
+from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from exdiff_cli.audio.io import Samples
 from exdiff_cli.audio.mono import read_mono
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.report.figure import save_figure
 from exdiff_cli.text import printable
 

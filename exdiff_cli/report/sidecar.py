@@ -102,6 +102,12 @@ class QualityReport(_Model):
     real_time_factor: NonNegativeFloat
     notes: tuple[Text, ...] = ()
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether the result is not stored as its original is."""
+        first, second = self.input, self.output
+        return (first.container, first.subtype) != (second.container, second.subtype)
+
 
 SUFFIX: Final = ".quality.json"
 

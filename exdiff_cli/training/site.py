@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from exdiff_cli.audio.io import Samples
 from exdiff_cli.audio.mono import MONO_RATE, mono_windows
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.errors import DataError, RecordingError
 from exdiff_cli.measures.activity import FRAME_SAMPLES, ActivityMeter

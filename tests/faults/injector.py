@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from exdiff_cli.audio import io as audio_io
+from exdiff_cli.audio import sndfile
 
 CALLS = ("open", "write", "fsync", "rename", "commit")
 SQLITE_CODES = {
@@ -113,7 +113,7 @@ def injected(fault: Fault) -> Iterator[Fault]:
         patch.setattr(os, "fsync", fault.guard("fsync", os.fsync))
         patch.setattr(os, "replace", fault.guard("rename", os.replace))
         patch.setattr(Path, "write_text", fault.guard("write", Path.write_text))
-        patch.setattr(audio_io._Sequential, "write", fault.write_audio(audio_io._Sequential.write))
+        patch.setattr(sndfile._Sequential, "write", fault.write_audio(sndfile._Sequential.write))
         patch.setattr(os, "write", fault.write_on(os.write))
         patch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, factory=connection, **named))
         yield fault
