@@ -99,6 +99,8 @@ class RecordingStream:
                 f"stored as {output.container} {output.subtype}: {recording.container} {recording.subtype} "
                 "cannot be written to the sample"
             )
+        if self.writer.left_out:
+            found.append(self.writer.left_out)
         if recording.sample_rate > self._model_rate:
             found.append(f"nothing above {self._model_rate // 2} Hz: the models work at {self._model_rate} Hz")
         if self.writer.clipped_samples:

@@ -76,7 +76,7 @@ def wav(tmp_path: Path) -> Path:
 def test_probe_reads_the_header() -> None:
     recording = probe(DATA / "noisy.wav")
     assert recording == Recording(
-        DATA / "noisy.wav", 16_000, 1, 34_548, "WAV", "PCM_16", "FILE", (), recording.modified_ns
+        DATA / "noisy.wav", 16_000, 1, 34_548, "WAV", "PCM_16", "FILE", (), recording.modified_ns, recording.mode
     )
     assert recording.seconds == pytest.approx(2.159, abs=1e-3)
 
@@ -397,11 +397,20 @@ def test_only_integer_subtypes_are_clipped(tmp_path: Path, subtype: str, clipped
     assert peak == 3.0 if clipped == 0 else 0.95 < peak <= 1.0
 
 
-def test_folders_are_created_and_the_umask_holds(wav: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+def test_folders_are_created_and_permissions_are_kept(wav: Path, tmp_path: Path, mode: int) -> None:
+    wav.chmod(mode)
     target = tmp_path / "deep" / "er" / "b.wav"
     copy(wav, target)
-    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(wav.stat().st_mode)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
     assert os.listdir(target.parent) == ["b.wav"]
+
+
+def test_the_time_of_writing_where_that_is_wanted(wav: Path, tmp_path: Path) -> None:
+    os.utime(wav, ns=(10**18, 10**18))
+    with AtomicWriter(tmp_path / "b.wav", probe(wav), keep_time=False) as writer:
+        writer.write(sound())
+    assert probe(tmp_path / "b.wav").modified_ns != 10**18
 
 
 def test_an_older_result_stays_until_the_new_one_is_whole(wav: Path, tmp_path: Path) -> None:

@@ -81,7 +81,6 @@ class _Source:
     path: Path
     container: InputContainer
     stream: AudioStream
-    descriptor: int
 
     @cached_property
     def first(self) -> av.AudioFrame:
@@ -178,7 +177,6 @@ def probe(path: Path) -> Recording:
             container=CONTAINERS[source.container.format.name.split(",")[0]],
             subtype=source.stream.codec_context.codec.canonical_name.upper(),
             tags=_tags(source),
-            modified_ns=os.fstat(source.descriptor).st_mtime_ns,
             layout=source.layout,
             bit_rate=source.bit_rate,
             bits=source.bits,
@@ -222,7 +220,7 @@ def _decoding(path: Path) -> Iterator[_Source]:
             with av.open(raw, "r", format=demuxer, metadata_errors="replace") as container:
                 if not container.streams.audio:
                     _refuse(path, "holds no sound", "name recordings only")
-                yield _Source(path, container, container.streams.audio[0], raw.fileno())
+                yield _Source(path, container, container.streams.audio[0])
         except av.FFmpegError as error:
             problem = f"cannot be decoded as audio ({error.strerror})"
             raise RecordingError(path, problem, "copy it again, or convert it to WAV or FLAC") from error

@@ -10,13 +10,16 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from stat import S_IMODE
 from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 
 from exdiff_cli.audio import ffmpeg, sndfile
+from exdiff_cli.audio.metadata import copy_metadata, is_copied
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.publish import atomic, writing
@@ -74,7 +77,9 @@ def probe(path: Path) -> Recording:
     """
     with opened(path) as raw:
         is_ffmpegs = ffmpeg.claims(os.pread(raw.fileno(), ffmpeg.HEAD_BYTES, 0))
-    return ffmpeg.probe(path) if is_ffmpegs else sndfile.probe(path)
+        status = os.fstat(raw.fileno())
+    found = ffmpeg.probe(path) if is_ffmpegs else sndfile.probe(path)
+    return replace(found, modified_ns=status.st_mtime_ns, mode=S_IMODE(status.st_mode) & 0o777)
 
 
 def read_windows(recording: Recording, window_frames: int) -> WindowReader:
@@ -128,20 +133,25 @@ class AtomicWriter:
 
     A context manager: leaving it checks the length, brings the file to the disk and renames it from
     ``temporary`` to ``target``; an exception leaves nothing behind. ``target`` may end in another suffix than
-    was asked for, see ``format``. The result has the sample rate, channels, tags and modification time of
-    ``recording``.
+    was asked for, see ``format``. The result has the sample rate, channels, tags, permissions and, with ``keep_time``,
+    the modification time of ``recording``.
 
-    ``clipped_samples`` counts samples beyond full scale, which integer subtypes cannot hold. RecordingError
-    is raised where the disk or the format refuses, or the length is not that of ``recording``.
+    ``clipped_samples`` counts samples beyond full scale, which integer subtypes cannot hold; ``left_out`` says what of
+    the metadata could not be kept. RecordingError is raised where the disk or the format refuses, or the length is not
+    that of ``recording``.
     """
 
-    def __init__(self, target: Path, recording: Recording, output: OutputFormat | None = None) -> None:
+    def __init__(
+        self, target: Path, recording: Recording, output: OutputFormat | None = None, keep_time: bool = True
+    ) -> None:
         self.recording = recording
         self.format = output or writable_format(recording)
         self.target = self.format.target(target)
         self.frames_written = 0
         self.clipped_samples = 0
+        self.left_out: str | None = None
         self.temporary: Path
+        self._keep_time = keep_time
         self._encoder: Encoder | None = None
         self._session: AbstractContextManager[None]
 
@@ -169,9 +179,11 @@ class AtomicWriter:
     def complete(self) -> None:
         """Close and check what was written, which lies whole at ``temporary`` then. Raises RecordingError."""
         self._close()
+        if is_copied(self.recording, self.format):
+            self.left_out = copy_metadata(self.recording, self.temporary)
         self._check_length()
         with writing(self.target):
-            self._copy_modification_time()
+            self._copy_attributes()
 
     def _clip(self, samples: Samples) -> Samples:
         if self.format.subtype in _FLOATING:
@@ -185,13 +197,17 @@ class AtomicWriter:
             with writing(self.target):
                 # Not by name, as libsndfile would not tell why it cannot be opened.
                 descriptor = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-                self._encoder = _codecs(self.format.container).Encoder(descriptor, self.format, self.recording)
+                self._encoder = self._open_encoder(descriptor)
             try:
                 yield
                 if self._encoder is not None:
                     self.complete()
             finally:
                 self._close()
+
+    def _open_encoder(self, descriptor: int) -> Encoder:
+        untagged = replace(self.recording, tags=()) if is_copied(self.recording, self.format) else self.recording
+        return _codecs(self.format.container).Encoder(descriptor, self.format, untagged)
 
     def _close(self) -> None:
         encoder, self._encoder = self._encoder, None
@@ -208,8 +224,10 @@ class AtomicWriter:
             problem = f"{stored.container} {stored.subtype} stored {stored.frames} of {expected} frames"
             raise RecordingError(self.target, problem, "convert the source to WAV or FLAC first")
 
-    def _copy_modification_time(self) -> None:
-        if self.recording.modified_ns is not None:
+    def _copy_attributes(self) -> None:
+        if self.recording.mode is not None:
+            self.temporary.chmod(self.recording.mode)
+        if self.recording.modified_ns is not None and self._keep_time:
             os.utime(self.temporary, ns=(self.recording.modified_ns, self.recording.modified_ns))
 
 

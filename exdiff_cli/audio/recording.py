@@ -32,9 +32,9 @@ class Recording:
 
     ``sample_rate`` is in Hertz, ``frames`` per channel; ``container``, ``subtype`` and ``endian`` are names
     of libsndfile, or after FFmpeg's; ``tags`` are the title, artist and so on; ``modified_ns`` is the file's
-    modification time. ``layout`` is FFmpeg's name for the channels and ``bit_rate`` what the codec takes a second,
-    where known; ``bits`` are those of a lossless sample; ``left_out`` says what the file holds beside
-    the sound that is read.
+    modification time and ``mode`` its permissions. ``layout`` is FFmpeg's name for the channels and ``bit_rate`` what
+    the codec takes a second, where known; ``bits`` are those of a lossless sample; ``left_out`` says what the file
+    holds beside the sound that is read.
     """
 
     path: Path
@@ -46,6 +46,7 @@ class Recording:
     endian: str = "FILE"
     tags: tuple[tuple[str, str], ...] = ()
     modified_ns: int | None = None
+    mode: int | None = None
     layout: str = ""
     bit_rate: int | None = None
     bits: int = 16

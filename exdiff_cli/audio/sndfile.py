@@ -79,7 +79,6 @@ def probe(path: Path) -> Recording:
             endian=source.endian,
             tags=_tags(source),
             bits=_bits(source.subtype),
-            modified_ns=os.fstat(raw.fileno()).st_mtime_ns,
         )
 
 

@@ -1,0 +1,105 @@
+"""Copies what WAV, RF64 and AIFF files hold beside their sound: broadcast data, iXML, markers, lists and tags.
+
+Both are IFF: a head that names the form and its size, then chunks of a name of four bytes, a size and that many bytes,
+padded to an even number (Electronic Arts, *EA IFF 85*). RF64 (EBU Tech 3306) keeps sizes beyond 4 GiB in a chunk ds64.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+CONTAINERS = {"WAV": "wave", "WAVEX": "wave", "RF64": "wave", "AIFF": "aiff"}
+"""Those whose chunks are copied, and the form that they are of."""
+
+_SOUND = frozenset({b"fmt ", b"data", b"fact", b"ds64", b"COMM", b"SSND", b"FVER"})
+_OF_THE_SOUND = frozenset({b"PEAK", b"levl"})
+_PADDING = frozenset({b"JUNK", b"junk", b"PAD ", b"FLLR"})
+_NOT_COPIED = _SOUND | _OF_THE_SOUND | _PADDING
+
+_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
+_HEAD_BYTES = 12
+_LONG = 0xFFFF_FFFF
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where a chunk lies; ``size`` bytes from ``start`` on."""
+
+    name: bytes
+    start: int
+    size: int
+
+
+class DoesNotFitError(ValueError):
+    """A file has no room for the chunks of another."""
+
+
+def chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """The chunks of an IFF file; what lies beyond its end is left out."""
+    end = file.seek(0, 2)
+    order = _order(file)
+    place, long_data = _HEAD_BYTES, None
+    while order and place + 8 <= end:
+        file.seek(place)
+        name, size = struct.unpack(order + "4sI", file.read(8))
+        start = place + 8
+        if name == b"ds64":
+            long_data = struct.unpack("<8xQ", file.read(16))[0]
+        if name == b"data" and size == _LONG:
+            size = end - start if long_data is None else long_data
+        if start + size > end:
+            return
+        yield Chunk(name, start, size)
+        place = start + size + size % 2
+
+
+def _order(file: BinaryIO) -> str:
+    """The byte order, in the notation of struct; empty for what is no IFF."""
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    return _ORDERS.get(head[:4], "") if len(head) == _HEAD_BYTES else ""
+
+
+def copy_chunks(source: BinaryIO, target: Path) -> None:
+    """Append to ``target`` the chunks of ``source`` that are not its sound; both are of one form.
+
+    Raises :class:`DoesNotFitError` where the file would grow beyond what its head can say, before it is touched.
+    """
+    copied = [chunk for chunk in chunks(source) if chunk.name not in _NOT_COPIED]
+    if not copied:
+        return
+    with target.open("r+b") as file:
+        order = _order(file)
+        end = file.seek(0, 2)
+        size = end + end % 2 + sum(8 + chunk.size + chunk.size % 2 for chunk in copied)
+        is_long = _is_long(file)
+        if size - 8 > _LONG and not is_long:
+            raise DoesNotFitError("its tags and chunks would take it beyond 4 GiB")
+        file.seek(end)
+        file.write(bytes(end % 2))
+        for chunk in copied:
+            file.write(struct.pack(order + "4sI", chunk.name, chunk.size))
+            source.seek(chunk.start)
+            _copy(source, file, chunk.size)
+            file.write(bytes(chunk.size % 2))
+        file.seek(20 if is_long else 4)
+        file.write(struct.pack("<Q" if is_long else order + "I", size - 8))
+
+
+def _is_long(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(4) == b"RF64"
+
+
+def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
+    while count:
+        piece = source.read(min(count, _PIECE))
+        if not piece:
+            raise EOFError
+        target.write(piece)
+        count -= len(piece)
