@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exdiff_cli.audio.ffmpeg import CONTAINERS
-from exdiff_cli.audio.io import kept_formats, missing_codecs
+from exdiff_cli.audio.formats import kept_formats, missing_codecs
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.models import list_models

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from exdiff_cli.errors import UsageError
+from exdiff_cli.storage import Storage
 
 if TYPE_CHECKING:  # no command has to load torch to know its defaults
     from exdiff_cli.diffuse.generate import SamplerConfig
@@ -19,7 +20,7 @@ DEFAULT_BUNDLE = "exdiff-speech-16k"
 PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 8}
 """Diffusion steps by preset, None for the bundle's own; README.md has the scores of each."""
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
 
@@ -29,7 +30,7 @@ class Settings:
 
     ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
     ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
-    mixture; Diffuse knows only how speech sounds.
+    mixture; Diffuse knows only how speech sounds. ``storage`` is how the result is stored, which may be lossy.
     """
 
     sampler: SamplerConfig
@@ -38,6 +39,7 @@ class Settings:
     seed: int = 0
     use_latents: bool = True
     query: str = SPEECH
+    storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
         if self.sampler.steps < 0:
@@ -57,7 +59,8 @@ class Settings:
         """The settings of which :meth:`as_dict` gave ``values``; TypeError where these are of another version."""
         from exdiff_cli.diffuse.generate import SamplerConfig
 
-        return cls(**{**values, "sampler": SamplerConfig(**values["sampler"])})
+        parts = {"sampler": SamplerConfig(**values["sampler"]), "storage": Storage(**values.get("storage", {}))}
+        return cls(**{**values, **parts})
 
     def cache_key(self) -> str:
         """Short hexadecimal key; any setting that changes a result changes it."""

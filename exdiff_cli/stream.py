@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
@@ -82,7 +83,8 @@ class RecordingStream:
         self.before = Meter(recording.sample_rate, channels)
         self.after = Meter(recording.sample_rate, channels)
         self.reader: WindowReader | None = None
-        self.writer = AtomicWriter(target, recording)
+        output = output_format(recording, settings.storage)
+        self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._upsampler = StreamResampler(model_rate, recording.sample_rate)
@@ -95,10 +97,7 @@ class RecordingStream:
         recording, output = self.recording, self.writer.format
         found = list(recording.left_out)
         if not output.kept:
-            found.append(
-                f"stored as {output.container} {output.subtype}: {recording.container} {recording.subtype} "
-                "cannot be written to the sample"
-            )
+            found.append(f"stored as {output.container} {output.subtype}: {self._why_converted()}")
         if self.writer.left_out:
             found.append(self.writer.left_out)
         if recording.sample_rate > self._model_rate:
@@ -108,6 +107,12 @@ class RecordingStream:
         if self.reader is not None and self.reader.non_finite_samples:
             found.append(f"{self.reader.non_finite_samples} samples that were not numbers replaced by silence")
         return found
+
+    def _why_converted(self) -> str:
+        storage, recording = self._settings.storage, self.recording
+        if storage.format or storage.subtype:
+            return "as asked for"
+        return f"{recording.container} {recording.subtype} cannot be written so that its length is kept"
 
     def pieces(self) -> Iterator[StreamPiece]:
         """Decode, resample and cut, up to the end or :meth:`discard`; RecordingError where it is damaged."""

@@ -36,7 +36,7 @@ from exdiff_cli.manifest import Manifest
 from exdiff_cli.measures import against_clean
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.publish import TEMPORARY_GLOB
-from exdiff_cli.report.sidecar import QualityReport
+from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
 from exdiff_cli.settings import DEFAULT_BUNDLE
 from exdiff_cli.training import adapt as adaptation
 from exdiff_cli.training import run as running
@@ -172,6 +172,32 @@ def test_threads_reach_torch(exdiff: Exdiff, calls: Path, options: tuple[object,
         torch.set_num_threads(before)
 
 
+def test_results_may_be_stored_otherwise(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    os.utime(calls / "0.wav", ns=(10**18, 10**18))
+    given = ("-o", tmp_path / "out", *options, "--format", "flac", "--subtype", "PCM_24", "--no-keep-time")
+    called = exdiff("enhance", calls, *given)
+    assert (called.code, called.err) == (0, "")
+    assert "2 stored in another format" in called.out
+    result = probe(tmp_path / "out" / "0.wav.flac")
+    assert (result.container, result.subtype) == ("FLAC", "PCM_24")
+    assert result.modified_ns != 10**18
+    report = read_sidecar(sidecar_path(result.path))
+    assert report.changes == ("stored as FLAC PCM_24: as asked for",)
+    assert "2 were done before" in exdiff("enhance", calls, *given).out
+
+
+def test_what_does_not_go_with_a_format_fails_alone(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    store(calls / "odd.wav", 1.0, rate=44_100)
+    called = exdiff("enhance", calls, "-o", tmp_path / "out", *options, "--format", "opus")
+    assert called.code == 3
+    assert "odd.wav: cannot be stored as OGG OPUS" in called.complaint
+    assert probe(tmp_path / "out" / "1.wav.opus").frames == probe(calls / "1.wav").frames
+
+
 # --- enhance: what is wrong with the call -------------------------------------------------------------------
 
 
@@ -210,6 +236,8 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "BUNDLE", "--preset", "slow"), "there is fast, balanced, best"),
         (("enhance", "CALLS", "BUNDLE", "--preset", "fast", "--steps", "4"), "give one of the two"),
         (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),
+        (("enhance", "CALLS", "BUNDLE", "--format", "mp4"), "--format mp4: there is wav"),
+        (("enhance", "CALLS", "BUNDLE", "--bitrate", "64 kbit"), "--bitrate 64 kbit"),
         (("enhance", "CALLS/gone.wav", "BUNDLE"), "gone.wav: does not exist"),
         (("enhance", "CALLS/0.wav", "CALLS/1.wav", "BUNDLE"), "name it with -o"),
         (("enhance", "CALLS", "-o", "CALLS", "BUNDLE"), "both input and output"),

@@ -17,7 +17,8 @@ from full_disk import file_size_limit
 
 from exdiff_cli import publish
 from exdiff_cli.audio import sndfile
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, file_sha256, probe, read_windows, writable_format
+from exdiff_cli.audio.formats import as_it_is
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, file_sha256, probe, read_windows
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples
 from exdiff_cli.errors import OutputError, RecordingError
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
@@ -290,7 +291,7 @@ def test_a_window_needs_a_frame(wav: Path) -> None:
         read_windows(probe(wav), 0)
 
 
-# --- writable_format and AtomicWriter -----------------------------------------------------------------------
+# --- as_it_is and AtomicWriter -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("container", "subtype"), EVERY_KEPT_FORMAT)
@@ -299,7 +300,7 @@ def test_kept_formats_keep_everything(tmp_path: Path, container: str, subtype: s
     source = store(tmp_path / "source", sound(channels), 16_000, container, subtype)
     writer = copy(source, tmp_path / "result")
     recording, result = probe(source), probe(writer.target)
-    assert replace(result, path=source) == recording
+    assert replace(result, path=source, bit_rate=recording.bit_rate) == recording
     assert result.frames == FRAMES
     assert writer.format == OutputFormat(container, subtype, recording.endian)
     assert writer.format.kept
@@ -356,7 +357,7 @@ def test_floats_that_cannot_be_kept_become_wav(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("channels", "container"), [(1, "FLAC"), (8, "FLAC"), (9, "WAV")])
 def test_a_format_the_codec_cannot_write_falls_back(channels: int, container: str) -> None:
     impossible = Recording(Path("a.opus"), 44_100, channels, 100, "OGG", "OPUS")
-    assert writable_format(impossible).container == container
+    assert as_it_is(impossible).container == container
 
 
 def test_a_fallback_keeps_the_name_of_a_wav(tmp_path: Path) -> None:

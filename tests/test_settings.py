@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from exdiff_cli import settings as module
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
 from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.storage import Storage
 
 BASE = Settings(SamplerConfig(steps=0))
 OTHER_SAMPLER: dict[str, Any] = {
@@ -21,12 +23,14 @@ OTHER_SAMPLER: dict[str, Any] = {
     "kind": "sde",
     "strength": 0.5,
 }
+OTHER_STORAGE: dict[str, Any] = {"format": "flac", "subtype": "PCM_24", "bit_rate": 64_000, "keep_time": False}
 OTHER: dict[str, Any] = {"segment": 65_536, "overlap": 8_192, "seed": 1, "use_latents": False, "query": "noise"}
 
 
 def test_every_setting_has_its_case_here() -> None:
     assert set(OTHER_SAMPLER) == {field.name for field in fields(SamplerConfig)}
-    assert {"sampler", *OTHER} == {field.name for field in fields(Settings)}
+    assert set(OTHER_STORAGE) == {field.name for field in fields(Storage)}
+    assert {"sampler", "storage", *OTHER} == {field.name for field in fields(Settings)}
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -43,6 +47,12 @@ def test_every_setting_of_the_sampler_changes_the_key(name: str) -> None:
     assert changed.cache_key() != BASE.cache_key()
 
 
+@pytest.mark.parametrize("name", OTHER_STORAGE)
+def test_every_way_to_store_changes_the_key(name: str) -> None:
+    changed = replace(BASE, storage=replace(BASE.storage, **{name: OTHER_STORAGE[name]}))
+    assert changed.cache_key() != BASE.cache_key()
+
+
 def test_another_version_of_the_results_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = BASE.cache_key()
     monkeypatch.setattr(module, "RESULT_VERSION", module.RESULT_VERSION + 1)
@@ -51,6 +61,13 @@ def test_another_version_of_the_results_changes_the_key(monkeypatch: pytest.Monk
 
 def test_equal_settings_have_one_key() -> None:
     assert Settings(SamplerConfig(steps=0)).cache_key() == BASE.cache_key()
+
+
+def test_settings_come_back_from_what_a_manifest_keeps() -> None:
+    changed = replace(BASE, storage=Storage(**OTHER_STORAGE))
+    assert Settings.from_dict(json.loads(json.dumps(changed.as_dict()))) == changed
+    before_there_was_storage = {name: value for name, value in BASE.as_dict().items() if name != "storage"}
+    assert Settings.from_dict(before_there_was_storage) == BASE
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,13 @@ KEPT = {"MP4": frozenset({"AAC", "ALAC"}), "MATROSKA": frozenset({"OPUS"})}
 """Codecs whose length is kept to the sample, by container."""
 
 _AAC_RATES = (7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
-_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+_OPUS_RATES = (48_000,)  # others are decoded to this one, too
 _RATES = {"AAC": _AAC_RATES, "OPUS": _OPUS_RATES}
 
 _BIT_RATES = (6_000, 256_000)
 """A channel; a file of a few samples is mostly header, and not so many bits could be asked for."""
 
-_USUAL_LAYOUTS = {1: "mono", 2: "stereo"}
+_USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 _TAGS = ("title", "artist", "album", "comment", "copyright", "date", "genre", "track")
 
@@ -248,12 +248,19 @@ def _has(codec: str, mode: Literal["r", "w"]) -> bool:
 
 def own_format(recording: Recording) -> OutputFormat | None:
     """The recording's own format where it can be written here so that its length is kept."""
-    container, codec = recording.container, recording.subtype
-    if codec not in KEPT.get(container, ()) or recording.left_out:
-        return None
-    if recording.sample_rate not in _RATES.get(codec, (recording.sample_rate,)):
-        return None
-    return OutputFormat(container, codec, "FILE")
+    same = OutputFormat(recording.container, recording.subtype, "FILE")
+    is_kept = recording.subtype in KEPT.get(recording.container, ()) and not recording.left_out
+    return same if is_kept and can_write(same, recording) else None
+
+
+def can_write(output: OutputFormat, recording: Recording) -> bool:
+    """Whether a format takes a recording's sample rate and channels."""
+    rates = _RATES.get(output.subtype, (recording.sample_rate,))
+    return recording.sample_rate in rates and bool(_layout_of(recording))
+
+
+def _layout_of(recording: Recording) -> str:
+    return recording.layout or _USUAL_LAYOUTS.get(recording.channels, "")
 
 
 class _Sink(io.FileIO):
@@ -276,7 +283,7 @@ class Encoder:
     """Writes one result from start to end to an open file; errors of the system come as they are."""
 
     def __init__(self, descriptor: int, output: OutputFormat, recording: Recording) -> None:
-        self._rate, self._layout, self._done = recording.sample_rate, recording.layout, 0
+        self._rate, self._layout, self._done = recording.sample_rate, _layout_of(recording), 0
         self._stack = ExitStack()
         self._sink = self._stack.enter_context(_Sink(descriptor, "r+b"))
         # By default MP4 rounds its length to milliseconds.
@@ -286,8 +293,9 @@ class Encoder:
         self._container.metadata.update(recording.tags)
         codec: Literal["aac"] = _ENCODERS[output.subtype]  # type: ignore[assignment]  # PyAV's types know a few only
         self._stream = self._container.add_stream(codec, rate=self._rate, layout=self._layout)
-        if recording.bit_rate and output.subtype != "ALAC":
-            self._stream.bit_rate = recording.bit_rate
+        bit_rate = output.bit_rate or recording.bit_rate
+        if bit_rate and output.subtype != "ALAC":
+            self._stream.bit_rate = bit_rate
         self._to_codec = av.AudioResampler(self._stream.format, self._layout, self._rate)
 
     def write(self, samples: Samples) -> None:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from stat import S_IMODE
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 
 from exdiff_cli.audio import ffmpeg, sndfile
+from exdiff_cli.audio.formats import Encoder, as_it_is, codecs_of
 from exdiff_cli.audio.metadata import copy_metadata, is_copied
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
@@ -33,40 +33,6 @@ AUDIO_SUFFIXES = frozenset(
 """Suffixes, in lower case, of the files that are taken when a folder is walked."""
 
 _FLOATING = frozenset({"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III", "AAC"})
-
-
-class Encoder(Protocol):
-    """Writes one result from start to end."""
-
-    def write(self, samples: Samples) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Codecs(Protocol):
-    """What each of the two modules offers; their functions say what they do."""
-
-    def probe(self, path: Path) -> Recording: ...
-
-    def decode(self, recording: Recording, window_frames: int) -> Iterator[Samples]: ...
-
-    def own_format(self, recording: Recording) -> OutputFormat | None: ...
-
-    def Encoder(self, descriptor: int, output: OutputFormat, recording: Recording) -> Encoder: ...  # noqa: N802
-
-
-def _codecs(container: str) -> Codecs:
-    return ffmpeg if container in ffmpeg.CONTAINERS.values() else sndfile
-
-
-def kept_formats() -> dict[str, frozenset[str]]:
-    """The codecs, by container, in which a result is stored if its recording was."""
-    return {**sndfile.KEPT, **ffmpeg.KEPT}
-
-
-def missing_codecs() -> list[str]:
-    """What the two libraries should read or write, and were built without."""
-    return sndfile.missing_codecs() + ffmpeg.missing_codecs()
 
 
 def probe(path: Path) -> Recording:
@@ -100,7 +66,7 @@ class WindowReader(Iterator[Samples]):
         if window_frames < 1:
             raise ValueError(f"a window needs at least one frame, not {window_frames}")
         self.non_finite_samples = 0
-        self._windows = _codecs(recording.container).decode(recording, window_frames)
+        self._windows = codecs_of(recording.container).decode(recording, window_frames)
 
     def __next__(self) -> Samples:
         return self._finite(next(self._windows))
@@ -111,21 +77,6 @@ class WindowReader(Iterator[Samples]):
             self.non_finite_samples += int(np.count_nonzero(~finite))
             window[~finite] = 0.0
         return window
-
-
-def writable_format(recording: Recording) -> OutputFormat:
-    """The format for the result of ``recording``: its own where that keeps the length to the sample.
-
-    Otherwise FLAC, or WAV for samples of floats, or where FLAC has no room for so many channels or so high a rate.
-    """
-    own = _codecs(recording.container).own_format(recording)
-    if own is not None:
-        return own
-    if recording.subtype in ("FLOAT", "DOUBLE"):
-        return OutputFormat("WAV", recording.subtype, "FILE", ".wav")
-    subtype = "PCM_24" if recording.bits > 16 else "PCM_16"
-    flac = OutputFormat("FLAC", subtype, "FILE", ".flac")
-    return flac if sndfile.can_write(flac, recording) else OutputFormat("WAV", subtype, "FILE", ".wav")
 
 
 class AtomicWriter:
@@ -145,7 +96,7 @@ class AtomicWriter:
         self, target: Path, recording: Recording, output: OutputFormat | None = None, keep_time: bool = True
     ) -> None:
         self.recording = recording
-        self.format = output or writable_format(recording)
+        self.format = output or as_it_is(recording)
         self.target = self.format.target(target)
         self.frames_written = 0
         self.clipped_samples = 0
@@ -207,7 +158,7 @@ class AtomicWriter:
 
     def _open_encoder(self, descriptor: int) -> Encoder:
         untagged = replace(self.recording, tags=()) if is_copied(self.recording, self.format) else self.recording
-        return _codecs(self.format.container).Encoder(descriptor, self.format, untagged)
+        return codecs_of(self.format.container).Encoder(descriptor, self.format, untagged)
 
     def _close(self) -> None:
         encoder, self._encoder = self._encoder, None

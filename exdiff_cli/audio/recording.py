@@ -59,12 +59,16 @@ class Recording:
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """How a result is stored; ``suffix`` is empty where the source's own format is kept."""
+    """How a result is stored; ``suffix`` is empty where the source's own format is kept.
+
+    ``bit_rate`` is that of a lossy codec where one is asked for.
+    """
 
     container: str
     subtype: str
     endian: str
     suffix: str = ""
+    bit_rate: int | None = None
 
     @property
     def kept(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -53,6 +53,9 @@ _WAV_LIMIT = 2**32 + 2**16
 _UNKNOWN_FRAMES = 2**62
 _OGG_HEADER = 27
 _MIRRORED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_OPUS_BIT_RATES = (6_000, 256_000)  # a channel
+_MP3_BIT_RATES = {32_000: (32_000, 320_000), 16_000: (8_000, 160_000), 0: (8_000, 64_000)}
+_HIGHEST_LEVEL = 0.99  # libsndfile refuses 1 for MP3
 _MP3_TAGS = (b"Xing", b"Info", b"VBRI")
 _MP3_TRAILER = 4_096
 
@@ -79,6 +82,7 @@ def probe(path: Path) -> Recording:
             endian=source.endian,
             tags=_tags(source),
             bits=_bits(source.subtype),
+            bit_rate=_bit_rate(raw, source.subtype, frames / source.samplerate),
         )
 
 
@@ -135,6 +139,13 @@ def _open(raw: BinaryIO, suffix: str) -> _Sequential:
 def _tags(source: sf.SoundFile) -> tuple[tuple[str, str], ...]:
     # "software" names the program that wrote the source, and does not become true by being copied.
     return tuple((name, text) for name, text in source.copy_metadata().items() if text and name != "software")
+
+
+def _bit_rate(raw: BinaryIO, subtype: str, seconds: float) -> int | None:
+    """The mean of a lossy codec, as far as tags and pictures do not count."""
+    if subtype not in ("MPEG_LAYER_III", "OPUS"):
+        return None
+    return round(8 * (os.fstat(raw.fileno()).st_size - _id3_bytes(raw)) / seconds)
 
 
 def _bits(subtype: str) -> int:
@@ -237,9 +248,26 @@ def can_write(output: OutputFormat, recording: Recording) -> bool:
 
 
 def _create(file: int | BytesIO, output: OutputFormat, recording: Recording) -> _Sequential:
-    return _Sequential(
-        file, "w", recording.sample_rate, recording.channels, output.subtype, output.endian, output.container
-    )
+    given = "w", recording.sample_rate, recording.channels, output.subtype, output.endian, output.container
+    return _Sequential(file, *given, **_compression(output, recording))
+
+
+def _compression(output: OutputFormat, recording: Recording) -> dict[str, Any]:
+    """How libsndfile is told a bit rate: as a level from 0, the most that the codec has, to 1, the least."""
+    bit_rate, rate, channels = output.bit_rate or recording.bit_rate, recording.sample_rate, recording.channels
+    if bit_rate is None or output.subtype not in ("MPEG_LAYER_III", "OPUS"):
+        return {}
+    if output.subtype == "OPUS":
+        low, high = _OPUS_BIT_RATES
+        return {"compression_level": _level(bit_rate / channels, low, high)}
+    # What MPEG-1, 2 and 2.5 layer III have, by the least sample rate of each.
+    low, high = next(rates for least, rates in _MP3_BIT_RATES.items() if rate >= least)
+    # A constant rate would leave no room, where it is low, for the tag that holds the length.
+    return {"compression_level": _level(bit_rate, low, high), "bitrate_mode": "AVERAGE"}
+
+
+def _level(bit_rate: float, low: int, high: int) -> float:
+    return min(max((high - bit_rate) / (high - low), 0.0), _HIGHEST_LEVEL)
 
 
 class Encoder:

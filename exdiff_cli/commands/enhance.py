@@ -43,6 +43,7 @@ from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
 from exdiff_cli.stdout import print_json
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
+from exdiff_cli.storage import Storage, parse_bit_rate
 
 if TYPE_CHECKING:
     from exdiff_cli.bundle import Bundle
@@ -128,6 +129,16 @@ def enhance(
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
     query: QueryOption = SPEECH,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="Store results as wav, flac, mp3, m4a … (default: as the recording)")
+    ] = None,
+    subtype: Annotated[
+        str | None, typer.Option(help="Store samples as PCM_16, PCM_24, FLOAT, ULAW … (default: as the recording)")
+    ] = None,
+    bitrate: Annotated[
+        str | None, typer.Option(help="Of MP3, Opus and AAC, as 64k, all channels together. (default: the recording's)")
+    ] = None,
+    keep_time: Annotated[bool, typer.Option(help="Give results the modification times of their recordings.")] = True,
     batch: SegmentsOption = None,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
@@ -173,7 +184,8 @@ def enhance(
     else:
         found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
-    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength)
+    storage = Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time)
+    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength, storage)
     resources = Resources.on(choose_device(device), batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)

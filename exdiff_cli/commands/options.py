@@ -12,6 +12,7 @@ from exdiff_cli import logs
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import NOTICE, LogFormat
 from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
+from exdiff_cli.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +133,10 @@ def make_settings(
     latents: bool,
     query: str = SPEECH,
     strength: float | None = None,
+    storage: Storage | None = None,
 ) -> Settings:
     """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
     if steps is None and query != SPEECH:
         steps = 0
     sampler = change(bundle.sampler, steps=steps, strength=strength)
-    return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query)
+    return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query, storage=storage or Storage())
