@@ -14,6 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from exdiff_cli.audio.formats import output_format
+from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
@@ -87,7 +88,7 @@ class RecordingStream:
         self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
-        self._upsampler = StreamResampler(model_rate, recording.sample_rate)
+        self._own_rate = back_from(model_rate, recording.sample_rate, channels)
         self._stack = ExitStack()
         self._open = False
 
@@ -101,7 +102,8 @@ class RecordingStream:
         if self.writer.left_out:
             found.append(self.writer.left_out)
         if recording.sample_rate > self._model_rate:
-            found.append(f"nothing above {self._model_rate // 2} Hz: the models work at {self._model_rate} Hz")
+            limit = self._model_rate // 2
+            found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
         if self.writer.clipped_samples:
             found.append(f"{self.writer.clipped_samples} samples limited to full scale")
         if self.reader is not None and self.reader.non_finite_samples:
@@ -125,6 +127,7 @@ class RecordingStream:
             if self.failed:
                 return
             self.before.push(window)
+            self._own_rate.keep(window)
             resampled = downsampler.push(window)
             cut = [segmenter.push(row) for segmenter, row in zip(segmenters, resampled, strict=True)]
             self.seconds["decode"] += perf_counter() - began
@@ -147,13 +150,15 @@ class RecordingStream:
             self._open = True
         began = perf_counter()
         channel, segment = result.channel, result.segment
-        self._joined[channel].append(self._joiners[channel].push(replace(segment, samples=samples)))
+        both = replace(segment, samples=np.stack([segment.samples, samples]))
+        self._joined[channel].append(self._joiners[channel].push(both))
         complete = all(self._joined)
         if complete:
-            self._write(self._upsampler.push(np.stack([queue.pop(0) for queue in self._joined])))
+            heard, made = np.stack([queue.pop(0) for queue in self._joined], axis=1)
+            self._write(self._own_rate.restore(heard, made))
         is_last = complete and segment.last
         if is_last:
-            self._write(self._upsampler.flush())
+            self._write(self._own_rate.flush())
         self.seconds["join"] += perf_counter() - began
         return is_last
 

@@ -94,20 +94,24 @@ class OverlapAdd:
         self._ended = False
 
     def push(self, segment: Segment) -> Samples:
-        """Take the next segment, return the ``(m,)`` samples that it finishes; ValueError if out of order."""
-        if self._ended or segment.index != self._next or segment.samples.shape != (self._plan.length,):
+        """Take the next segment, return the ``(..., m)`` samples that it finishes; ValueError if out of order.
+
+        Samples are ``(..., length)``: what was made of one stretch may be joined together, each by itself.
+        """
+        if self._ended or segment.index != self._next or segment.samples.shape[-1] != self._plan.length:
             raise ValueError(f"segment {segment.index} of {segment.samples.shape} where {self._next} was due")
         weight = self._weight(segment)
         faded = segment.samples * weight
-        shared = len(self._tail)
-        faded[:shared] += self._tail
-        weight[:shared] += self._tail_weight
+        shared = len(self._tail_weight)
+        if shared:
+            faded[..., :shared] += self._tail
+            weight[:shared] += self._tail_weight
         done = segment.valid if segment.last else self._plan.hop
         assert np.allclose(weight[:done], 1.0, rtol=0.0, atol=1e-6)
-        self._tail, self._tail_weight = faded[done:], weight[done:]
+        self._tail, self._tail_weight = faded[..., done:], weight[done:]
         self._next += 1
         self._ended = segment.last
-        return faded[:done]
+        return faded[..., :done]
 
     def _weight(self, segment: Segment) -> Samples:
         weight = np.ones(self._plan.length, dtype=np.float32)
