@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from exdiff_cli.audio.channels import Part, parts_of
 from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
@@ -52,10 +53,10 @@ class Meter:
 
 @dataclass(frozen=True, eq=False)
 class StreamPiece:
-    """A piece on its way to the models, and where its result goes."""
+    """A piece on its way to the models, and where its result goes: to what part of which channels' segments."""
 
     stream: RecordingStream
-    channel: int
+    part: Part
     segment: Segment
     piece: Piece
 
@@ -89,6 +90,7 @@ class RecordingStream:
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = back_from(model_rate, recording.sample_rate, channels)
+        self._segments, self._images = 0, 0
         self._stack = ExitStack()
         self._open = False
 
@@ -104,6 +106,10 @@ class RecordingStream:
         if recording.sample_rate > self._model_rate:
             limit = self._model_rate // 2
             found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
+        if self._images:
+            found.append(
+                f"one mask for both channels, which held one sound, in {self._images} of {self._segments} segments"
+            )
         if self.writer.clipped_samples:
             found.append(f"{self.writer.clipped_samples} samples limited to full scale")
         if self.reader is not None and self.reader.non_finite_samples:
@@ -139,9 +145,13 @@ class RecordingStream:
 
     def _wrap(self, by_channel: list[list[Segment]]) -> Iterator[StreamPiece]:
         for segments in zip(*by_channel, strict=True):
-            for channel, segment in enumerate(segments):
-                seed = segment_seed(self.content.sha256, channel, segment.index, self._settings.seed)
-                yield StreamPiece(self, channel, segment, Piece(segment.samples, segment.valid, seed))
+            together = replace(segments[0], samples=np.stack([segment.samples for segment in segments]))
+            parts = parts_of(together.samples)
+            self._segments += 1
+            self._images += any(part.is_image(together.samples) for part in parts)
+            for part in parts:
+                seed = segment_seed(self.content.sha256, part.channels[0], together.index, self._settings.seed)
+                yield StreamPiece(self, part, together, Piece(part.signal, together.valid, seed))
 
     def accept(self, result: StreamPiece, samples: Samples) -> bool:
         """Take an enhanced piece; returns whether the result is complete now. Raises RecordingError."""
@@ -149,9 +159,11 @@ class RecordingStream:
             self._stack.enter_context(self.writer)
             self._open = True
         began = perf_counter()
-        channel, segment = result.channel, result.segment
-        both = replace(segment, samples=np.stack([segment.samples, samples]))
-        self._joined[channel].append(self._joiners[channel].push(both))
+        part, segment = result.part, result.segment
+        made = part.spread(samples, segment.samples)
+        for channel, row in zip(part.channels, made, strict=True):
+            both = replace(segment, samples=np.stack([segment.samples[channel], row]))
+            self._joined[channel].append(self._joiners[channel].push(both))
         complete = all(self._joined)
         if complete:
             heard, made = np.stack([queue.pop(0) for queue in self._joined], axis=1)
@@ -166,7 +178,7 @@ class RecordingStream:
         """Seconds of the recording that a piece brings it forward, overlaps and channels counted once."""
         segment = result.segment
         fresh = segment.valid if segment.last else self._plan.hop
-        return fresh / self._model_rate / self.recording.channels
+        return fresh / self._model_rate * len(result.part.channels) / self.recording.channels
 
     def _write(self, samples: Samples) -> None:
         # There and back, resampling rounds up: the recording's own length decides.

@@ -73,7 +73,7 @@ def test_pieces_cover_the_recording_once(tmp_path: Path) -> None:
     stream = open_stream(store(tmp_path / "a.wav", 12.3, rate=8_000, channels=2))
     found = list(stream.pieces())
     assert sum(map(stream.advance_seconds, found)) == pytest.approx(12.3)
-    assert [piece.channel for piece in found] == [0, 1] * (len(found) // 2)
+    assert [piece.part.channels for piece in found] == [(0,), (1,)] * (len(found) // 2)
     assert [piece.segment.last for piece in found] == [False] * (len(found) - 2) + [True] * 2
 
 
@@ -99,6 +99,20 @@ def test_meters_see_both_sides(tmp_path: Path) -> None:
     stream.discard()
 
 
+@pytest.mark.parametrize("channels", [2, 6])
+def test_equal_channels_are_one_piece(tmp_path: Path, channels: int) -> None:
+    sound = talk(SEGMENT / 16_000 * 2.5)
+    soundfile.write(tmp_path / "a.wav", np.repeat(sound, channels, axis=0).T, 16_000, "FLOAT")
+    stream = open_stream(tmp_path / "a.wav")
+    pieces = list(stream.pieces())
+    assert {piece.part.channels for piece in pieces} == {tuple(range(channels))}
+    assert sum(map(stream.advance_seconds, pieces)) == pytest.approx(stream.recording.seconds)
+    accepted = [stream.accept(piece, -piece.piece.samples) for piece in pieces]
+    assert accepted == [False] * (len(accepted) - 1) + [True]
+    stream.publish()
+    np.testing.assert_allclose(samples_of(stream.writer.target), -np.repeat(sound, channels, axis=0), atol=1e-6)
+
+
 # --- what is said of the result -----------------------------------------------------------------------------
 
 
@@ -120,6 +134,13 @@ def test_a_lost_high_band_is_said(tmp_path: Path) -> None:
 def test_another_format_is_said(tmp_path: Path) -> None:
     path = store(tmp_path / "a.wav", rate=8_000, subtype="GSM610")
     assert "stored as FLAC PCM_16: WAV GSM610" in changes(open_stream(path))
+
+
+def test_a_stereo_image_is_said(tmp_path: Path) -> None:
+    sound = talk(2.0)[0]
+    soundfile.write(tmp_path / "a.wav", np.stack([sound, 0.5 * sound], axis=1), 16_000)
+    said = "one mask for both channels, which held one sound, in 3 of 3 segments"
+    assert said in changes(open_stream(tmp_path / "a.wav"))
 
 
 def test_clipping_is_said(tmp_path: Path) -> None:
