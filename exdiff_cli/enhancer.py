@@ -1,4 +1,4 @@
-"""A batch of segments in, enhanced segments out: normalise, extract, diffuse, restore the level."""
+"""A batch of segments in, enhanced segments out: normalise, extract, diffuse where there is speech, restore level."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from torch import Tensor
 from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import generate, seeded_noise
-from exdiff_cli.extract.separator import Extraction
+from exdiff_cli.extract.separator import Extraction, cut
+from exdiff_cli.measures.activity import activity
 from exdiff_cli.settings import Settings
+from exdiff_cli.spoken import Stretch, fade, spoken_stretch
 
 Samples = NDArray[np.float32]
 
@@ -71,11 +73,20 @@ class Enhancer:
         mixture = torch.from_numpy(np.stack([_filled(piece, length) for piece in pieces]))
         levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
         gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
-        enhanced = self._enhance((mixture * gain).to(self.device), [piece.seed for piece in pieces])
+        stretches = [self._stretch(piece, length) for piece in pieces]
+        enhanced = self._enhance((mixture * gain).to(self.device), [piece.seed for piece in pieces], stretches)
         restored = torch.where(levels < SILENCE_RMS, mixture, enhanced.cpu() / gain)
         return list(restored.numpy())
 
-    def _enhance(self, mixture: Tensor, seeds: list[int]) -> Tensor:
+    def _stretch(self, piece: Piece, length: int) -> Stretch | None:
+        """What of a piece the sampler is for."""
+        if not (self.settings.skip_silence and self.settings.sampler.steps):
+            return Stretch(0, length)
+        heard = piece.samples[: piece.valid]
+        probabilities = activity(heard * (LEVEL_RMS / max(_rms(heard), SILENCE_RMS)))
+        return spoken_stretch(probabilities, length, LENGTH_STEP, SHORTEST)
+
+    def _enhance(self, mixture: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> Tensor:
         spectral = self.bundle.spectral
         spectrum = analyse(mixture, spectral)
         # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth.
@@ -85,14 +96,31 @@ class Enhancer:
             estimate = extraction.estimate
             if self.settings.sampler.steps > 0:
                 with self._timing("diffuse"):
-                    estimate = self._diffuse(spectrum, extraction, seeds)
+                    estimate = self._diffuse(spectrum, extraction, seeds, stretches)
         return synthesise(estimate, mixture.shape[-1], spectral)
 
     def _extract(self, spectrum: Tensor) -> Extraction:
         query = self.bundle.separator.queries.index(self.settings.query)
         return self.bundle.separator(spectrum, torch.full((len(spectrum),), query, device=self.device))
 
-    def _diffuse(self, spectrum: Tensor, extraction: Extraction, seeds: list[int]) -> Tensor:
+    def _diffuse(
+        self, spectrum: Tensor, extraction: Extraction, seeds: list[int], stretches: list[Stretch | None]
+    ) -> Tensor:
+        """Extract's estimate with a sample in each row's stretch; stretches of one length go together."""
+        result = extraction.estimate.clone()
+        by_length: dict[int, list[tuple[int, slice]]] = {}
+        for row, stretch in enumerate(stretches):
+            if stretch is not None:
+                part = stretch.frames(self.bundle.spectral.hop)
+                by_length.setdefault(part.stop - part.start, []).append((row, part))
+        for group in by_length.values():
+            found = extraction.cut(group)
+            sample = self._sample(cut(spectrum, group), found, [seeds[row] for row, _ in group])
+            for (row, part), made, first in zip(group, sample, found.estimate, strict=True):
+                result[row, :, part] = first + fade(part, result.shape[-1]).to(self.device) * (made - first)
+        return result
+
+    def _sample(self, spectrum: Tensor, extraction: Extraction, seeds: list[int]) -> Tensor:
         noise = seeded_noise(seeds, (spectrum.shape[1], spectrum.shape[2]), self.device)
         keep = torch.full((len(spectrum),), self.settings.use_latents, device=self.device)
         return generate(self.bundle.score_net, spectrum, extraction, self.settings.sampler, noise, keep)

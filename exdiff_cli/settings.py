@@ -30,7 +30,8 @@ class Settings:
 
     ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
     ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
-    mixture; Diffuse knows only how speech sounds. ``storage`` is how the result is stored, which may be lossy.
+    mixture; Diffuse knows only how speech sounds. With ``skip_silence`` it samples only where somebody speaks.
+    ``storage`` is how the result is stored, which may be lossy.
     """
 
     sampler: SamplerConfig
@@ -39,6 +40,7 @@ class Settings:
     seed: int = 0
     use_latents: bool = True
     query: str = SPEECH
+    skip_silence: bool = True
     storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ def test_a_short_piece_costs_no_whole_segment(
     seen: list[torch.Size] = []
     whole = Enhancer._enhance
 
-    def keep(enhancer: Enhancer, mixture: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(mixture.shape)
-        return whole(enhancer, mixture, seeds)
+        return whole(enhancer, mixture, *rest)
 
     monkeypatch.setattr(Enhancer, "_enhance", keep)
     signal = talk(5.0)[0].copy()
@@ -102,7 +103,7 @@ def test_padding_does_not_change_the_level_that_a_segment_is_normalised_by(
 ) -> None:
     seen: list[torch.Tensor] = []
 
-    def keep(enhancer: Enhancer, mixture: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(mixture)
         return mixture
 
@@ -194,3 +195,36 @@ def test_every_argument_changes_the_seed() -> None:
     seeds |= {segment_seed("a", 0, 0, 1), segment_seed("a", 1, 1, 0), segment_seed("a", 11, 0, 0)}
     assert len(seeds) == 7
     assert all(0 <= seed < 2**48 for seed in seeds)
+
+
+# --- silence ------------------------------------------------------------------------------------------------
+
+
+def hiss(seconds: float) -> Samples:
+    return (0.02 * np.random.default_rng(1).standard_normal(round(16_000 * seconds))).astype(np.float32)
+
+
+def test_where_nobody_speaks_extract_is_enough(bundle: Bundle) -> None:
+    piece = Piece(hiss(4.0), 64_000, 1)
+    (result,), (extracted,) = enhance(bundle, piece), enhance(bundle, piece, steps=0)
+    np.testing.assert_array_equal(result, extracted)
+    (everywhere,) = Enhancer(bundle, replace(short_settings(bundle), skip_silence=False), CPU)([piece])
+    assert not np.allclose(everywhere, extracted, atol=1e-4)
+
+
+def test_around_a_word_it_goes_over_to_extract(bundle: Bundle) -> None:
+    samples = hiss(8.0)
+    samples[64_000 : 64_000 + 20_000] += talk(3.0)[0][8_000:28_000]
+    piece = Piece(samples, len(samples), 1)
+    (result,), (extracted,) = enhance(bundle, piece), enhance(bundle, piece, steps=0)
+    np.testing.assert_array_equal(result[:32_000], extracted[:32_000])
+    np.testing.assert_array_equal(result[-20_000:], extracted[-20_000:])
+    assert not np.allclose(result[64_000:84_000], extracted[64_000:84_000], atol=1e-3)
+
+
+def test_stretches_of_other_lengths_do_not_matter(bundle: Bundle) -> None:
+    samples = hiss(8.0)
+    samples[64_000 : 64_000 + 20_000] += talk(3.0)[0][8_000:28_000]
+    given = [Piece(samples, len(samples), 1), Piece(hiss(8.0), 128_000, 2), Piece(talk(8.0)[0], 128_000, 3)]
+    together, alone = enhance(bundle, *given), [enhance(bundle, piece)[0] for piece in given]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)

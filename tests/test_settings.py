@@ -24,7 +24,14 @@ OTHER_SAMPLER: dict[str, Any] = {
     "strength": 0.5,
 }
 OTHER_STORAGE: dict[str, Any] = {"format": "flac", "subtype": "PCM_24", "bit_rate": 64_000, "keep_time": False}
-OTHER: dict[str, Any] = {"segment": 65_536, "overlap": 8_192, "seed": 1, "use_latents": False, "query": "noise"}
+OTHER: dict[str, Any] = {
+    "segment": 65_536,
+    "overlap": 8_192,
+    "seed": 1,
+    "use_latents": False,
+    "query": "noise",
+    "skip_silence": False,
+}
 
 
 def test_every_setting_has_its_case_here() -> None:

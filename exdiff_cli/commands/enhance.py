@@ -128,6 +128,9 @@ def enhance(
     strength: StrengthOption = None,
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
     query: QueryOption = SPEECH,
+    skip_silence: Annotated[
+        bool, typer.Option(help="Spare the sampler where nobody speaks, and take Extract's estimate there.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
     file_format: Annotated[
         str | None, typer.Option("--format", help="Store results as wav, flac, mp3, m4a … (default: as the recording)")
@@ -185,7 +188,7 @@ def enhance(
         found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     storage = Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time)
-    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength, storage)
+    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength, storage, skip_silence)
     resources = Resources.on(choose_device(device), batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)

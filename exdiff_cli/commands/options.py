@@ -134,9 +134,17 @@ def make_settings(
     query: str = SPEECH,
     strength: float | None = None,
     storage: Storage | None = None,
+    skip_silence: bool = True,
 ) -> Settings:
     """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
     if steps is None and query != SPEECH:
         steps = 0
     sampler = change(bundle.sampler, steps=steps, strength=strength)
-    return Settings(sampler=sampler, seed=seed, use_latents=latents, query=query, storage=storage or Storage())
+    return Settings(
+        sampler=sampler,
+        seed=seed,
+        use_latents=latents,
+        query=query,
+        skip_silence=skip_silence,
+        storage=storage or Storage(),
+    )

@@ -24,6 +24,15 @@ class Extraction:
     estimate: Tensor
     latents: tuple[Tensor, ...]
 
+    def cut(self, parts: list[tuple[int, slice]]) -> Extraction:
+        """Of rows as many frames each, as in :func:`cut`."""
+        return Extraction(cut(self.estimate, parts), tuple(cut(latents, parts) for latents in self.latents))
+
+
+def cut(whole: Tensor, parts: list[tuple[int, slice]]) -> Tensor:
+    """Frames of rows of ``(batch, ..., frames)``, as many of each."""
+    return torch.stack([whole[row, ..., part] for row, part in parts])
+
 
 FEATURES = 3
 """Channels that the network sees of a spectrum."""
