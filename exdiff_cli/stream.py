@@ -17,6 +17,7 @@ from exdiff_cli.audio.channels import Part, parts_of
 from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
+from exdiff_cli.audio.limiter import Limiter
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
@@ -90,7 +91,8 @@ class RecordingStream:
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = back_from(model_rate, recording.sample_rate, channels)
-        self._segments, self._images = 0, 0
+        self._limiter = Limiter(recording.sample_rate, channels)
+        self._segments, self._images, self._frames = 0, 0, 0
         self._stack = ExitStack()
         self._open = False
 
@@ -110,8 +112,8 @@ class RecordingStream:
             found.append(
                 f"one mask for both channels, which held one sound, in {self._images} of {self._segments} segments"
             )
-        if self.writer.clipped_samples:
-            found.append(f"{self.writer.clipped_samples} samples limited to full scale")
+        if self._limiter.limited:
+            found.append(f"{self._limiter.limited} samples turned down, as no peak may exceed full scale")
         if self.reader is not None and self.reader.non_finite_samples:
             found.append(f"{self.reader.non_finite_samples} samples that were not numbers replaced by silence")
         return found
@@ -171,6 +173,7 @@ class RecordingStream:
         is_last = complete and segment.last
         if is_last:
             self._write(self._own_rate.flush())
+            self._put(self._limiter.flush())
         self.seconds["join"] += perf_counter() - began
         return is_last
 
@@ -182,10 +185,15 @@ class RecordingStream:
 
     def _write(self, samples: Samples) -> None:
         # There and back, resampling rounds up: the recording's own length decides.
-        kept = samples[:, : self.recording.frames - self.writer.frames_written]
-        if kept.shape[1]:
-            self.after.push(kept)
-            self.writer.write(kept)
+        kept = samples[:, : self.recording.frames - self._frames]
+        self._frames += kept.shape[1]
+        # Floats hold what exceeds full scale, and may have done so in the recording.
+        self._put(kept if self.writer.format.is_floating else self._limiter.push(kept))
+
+    def _put(self, samples: Samples) -> None:
+        if samples.shape[1]:
+            self.after.push(samples)
+            self.writer.write(samples)
 
     def complete(self) -> None:
         """Check the result, which then lies whole where the writer has it. Raises RecordingError."""

@@ -13,6 +13,7 @@ from bundles import OVERLAP, SAMPLER, SEGMENT
 from recordings import cut_off, samples_of, store, talk
 
 from exdiff_cli.audio.io import AtomicWriter, probe
+from exdiff_cli.audio.limiter import true_peaks
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
@@ -143,8 +144,18 @@ def test_a_stereo_image_is_said(tmp_path: Path) -> None:
     assert said in changes(open_stream(tmp_path / "a.wav"))
 
 
-def test_clipping_is_said(tmp_path: Path) -> None:
-    assert "limited to full scale" in changes(open_stream(store(tmp_path / "a.wav")), gain=20.0)
+def test_peaks_are_turned_down_and_that_is_said(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav"))
+    assert "turned down, as no peak may exceed full scale" in changes(stream, gain=20.0)
+    result = samples_of(stream.writer.target)
+    assert 0.9 < true_peaks(result).max() <= 1.001
+    assert np.mean(np.abs(result) > 0.999) < 0.01  # it is not clipped
+
+
+def test_floats_may_exceed_full_scale(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav", subtype="FLOAT"))
+    assert changes(stream, gain=20.0) == ""
+    np.testing.assert_allclose(samples_of(stream.writer.target), 20 * samples_of(tmp_path / "a.wav"), rtol=1e-4)
 
 
 def test_samples_that_are_not_numbers_are_said(tmp_path: Path) -> None:

@@ -32,8 +32,6 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the files that are taken when a folder is walked."""
 
-_FLOATING = frozenset({"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III", "AAC"})
-
 
 def probe(path: Path) -> Recording:
     """What a file holds. Raises RecordingError where there is no audio, or its end is missing.
@@ -87,9 +85,9 @@ class AtomicWriter:
     was asked for, see ``format``. The result has the sample rate, channels, tags, permissions and, with ``keep_time``,
     the modification time of ``recording``.
 
-    ``clipped_samples`` counts samples beyond full scale, which integer subtypes cannot hold; ``left_out`` says what of
-    the metadata could not be kept. RecordingError is raised where the disk or the format refuses, or the length is not
-    that of ``recording``.
+    Samples beyond full scale are clipped where the format does not hold them. ``left_out`` says what of the metadata
+    could not be kept. RecordingError is raised where the disk or the format refuses, or the length is not that of
+    ``recording``.
     """
 
     def __init__(
@@ -99,7 +97,6 @@ class AtomicWriter:
         self.format = output or as_it_is(recording)
         self.target = self.format.target(target)
         self.frames_written = 0
-        self.clipped_samples = 0
         self.left_out: str | None = None
         self.temporary: Path
         self._keep_time = keep_time
@@ -124,7 +121,7 @@ class AtomicWriter:
             )
         assert self._encoder is not None
         with writing(self.target):
-            self._encoder.write(self._clip(samples))
+            self._encoder.write(samples if self.format.is_floating else samples.clip(-1.0, 1.0))
         self.frames_written += samples.shape[-1]
 
     def complete(self) -> None:
@@ -135,12 +132,6 @@ class AtomicWriter:
         self._check_length()
         with writing(self.target):
             self._copy_attributes()
-
-    def _clip(self, samples: Samples) -> Samples:
-        if self.format.subtype in _FLOATING:
-            return samples
-        self.clipped_samples += int(np.count_nonzero(np.abs(samples) > 1.0))
-        return np.clip(samples, -1.0, 1.0)
 
     @contextmanager
     def _publishing(self) -> Iterator[None]:

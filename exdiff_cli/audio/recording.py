@@ -74,6 +74,11 @@ class OutputFormat:
     def kept(self) -> bool:
         return not self.suffix
 
+    @property
+    def is_floating(self) -> bool:
+        """Whether it holds samples beyond full scale."""
+        return self.subtype in ("FLOAT", "DOUBLE")
+
     def target(self, path: Path) -> Path:
         """``path``, with the suffix appended where it differs: ``a.gsm`` and ``a.wav`` must not collide."""
         if self.kept or path.suffix.lower() == self.suffix:
