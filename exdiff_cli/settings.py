@@ -20,6 +20,9 @@ DEFAULT_BUNDLE = "exdiff-speech-16k"
 PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 8}
 """Diffusion steps by preset, None for the bundle's own; README.md has the scores of each."""
 
+LOUDNESS = (-50.0, -5.0)
+"""What may be asked for, in LUFS."""
+
 RESULT_VERSION = 3
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
@@ -31,7 +34,8 @@ class Settings:
     ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
     ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
     mixture; Diffuse knows only how speech sounds. With ``skip_silence`` it samples only where somebody speaks.
-    ``storage`` is how the result is stored, which may be lossy.
+    ``loudness`` in LUFS is what the result is brought to, None for what comes of it; ``storage`` is how it is stored,
+    which may be lossy.
     """
 
     sampler: SamplerConfig
@@ -41,6 +45,7 @@ class Settings:
     use_latents: bool = True
     query: str = SPEECH
     skip_silence: bool = True
+    loudness: float | None = None
     storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
@@ -50,6 +55,8 @@ class Settings:
             raise UsageError(f"--start {self.sampler.start}: give a time above 0 and up to 1")
         if not 0 <= self.sampler.strength <= 1:
             raise UsageError(f"--strength {self.sampler.strength}: give a share from 0 to 1")
+        if self.loudness is not None and not LOUDNESS[0] <= self.loudness <= LOUDNESS[1]:
+            raise UsageError(f"--loudness {self.loudness:g}: give {LOUDNESS[0]:g} to {LOUDNESS[1]:g} LUFS")
         if self.sampler.steps and self.query != SPEECH:
             raise UsageError(f"--query {self.query} with --steps {self.sampler.steps}: Diffuse restores speech only")
 

@@ -14,10 +14,8 @@ from time import perf_counter
 import numpy as np
 
 from exdiff_cli.audio.channels import Part, parts_of
-from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
-from exdiff_cli.audio.limiter import Limiter
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
@@ -25,31 +23,11 @@ from exdiff_cli.enhancer import Piece, segment_seed
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
-from exdiff_cli.measures.loudness import LoudnessMeter
-from exdiff_cli.measures.profile import Profile, ProfileMeter
+from exdiff_cli.measures.meter import Meter
+from exdiff_cli.result import WINDOW_SECONDS, Result
 from exdiff_cli.settings import Settings
 
-WINDOW_SECONDS = 10
 STAGES = ("decode", "extract", "diffuse", "join", "score")
-
-
-class Meter:
-    """Levels and loudness of what passes by."""
-
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        self._profile = ProfileMeter(sample_rate)
-        self._loudness = LoudnessMeter(sample_rate, channels)
-
-    def push(self, chunk: Samples) -> None:
-        self._profile.push(chunk)
-        self._loudness.push(chunk)
-
-    def profile(self) -> Profile:
-        return self._profile.result()
-
-    def loudness(self) -> float | None:
-        """Integrated loudness in LUFS; None for silence."""
-        return self._loudness.integrated()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,45 +62,38 @@ class RecordingStream:
         self._settings, self._model_rate = settings, model_rate
         self._plan = SegmentPlan(settings.segment, settings.overlap)
         self.before = Meter(recording.sample_rate, channels)
-        self.after = Meter(recording.sample_rate, channels)
         self.reader: WindowReader | None = None
-        output = output_format(recording, settings.storage)
-        self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time)
+        self.result = Result(target, recording, settings)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = back_from(model_rate, recording.sample_rate, channels)
-        self._limiter = Limiter(recording.sample_rate, channels)
-        self._segments, self._images, self._frames = 0, 0, 0
+        self._segments, self._images = 0, 0
         self._stack = ExitStack()
         self._open = False
 
     @property
+    def writer(self) -> AtomicWriter:
+        """What the result is written by."""
+        return self.result.writer
+
+    @property
+    def after(self) -> Meter:
+        """Of the result, as :attr:`before` is of the recording."""
+        return self.result.meter
+
+    @property
     def changes(self) -> list[str]:
         """What the result differs in from its recording beside the sound, in words."""
-        recording, output = self.recording, self.writer.format
-        found = list(recording.left_out)
-        if not output.kept:
-            found.append(f"stored as {output.container} {output.subtype}: {self._why_converted()}")
-        if self.writer.left_out:
-            found.append(self.writer.left_out)
-        if recording.sample_rate > self._model_rate:
+        found = self.result.changes()
+        if self.recording.sample_rate > self._model_rate:
             limit = self._model_rate // 2
             found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
         if self._images:
-            found.append(
-                f"one mask for both channels, which held one sound, in {self._images} of {self._segments} segments"
-            )
-        if self._limiter.limited:
-            found.append(f"{self._limiter.limited} samples turned down, as no peak may exceed full scale")
+            share = f"{self._images} of {self._segments} segments"
+            found.append(f"one mask for both channels, which held one sound, in {share}")
         if self.reader is not None and self.reader.non_finite_samples:
             found.append(f"{self.reader.non_finite_samples} samples that were not numbers replaced by silence")
         return found
-
-    def _why_converted(self) -> str:
-        storage, recording = self._settings.storage, self.recording
-        if storage.format or storage.subtype:
-            return "as asked for"
-        return f"{recording.container} {recording.subtype} cannot be written so that its length is kept"
 
     def pieces(self) -> Iterator[StreamPiece]:
         """Decode, resample and cut, up to the end or :meth:`discard`; RecordingError where it is damaged."""
@@ -158,7 +129,7 @@ class RecordingStream:
     def accept(self, result: StreamPiece, samples: Samples) -> bool:
         """Take an enhanced piece; returns whether the result is complete now. Raises RecordingError."""
         if not self._open:
-            self._stack.enter_context(self.writer)
+            self._stack.enter_context(self.result)
             self._open = True
         began = perf_counter()
         part, segment = result.part, result.segment
@@ -169,11 +140,10 @@ class RecordingStream:
         complete = all(self._joined)
         if complete:
             heard, made = np.stack([queue.pop(0) for queue in self._joined], axis=1)
-            self._write(self._own_rate.restore(heard, made))
+            self.result.write(self._own_rate.restore(heard, made))
         is_last = complete and segment.last
         if is_last:
-            self._write(self._own_rate.flush())
-            self._put(self._limiter.flush())
+            self.result.write(self._own_rate.flush())
         self.seconds["join"] += perf_counter() - began
         return is_last
 
@@ -183,21 +153,9 @@ class RecordingStream:
         fresh = segment.valid if segment.last else self._plan.hop
         return fresh / self._model_rate * len(result.part.channels) / self.recording.channels
 
-    def _write(self, samples: Samples) -> None:
-        # There and back, resampling rounds up: the recording's own length decides.
-        kept = samples[:, : self.recording.frames - self._frames]
-        self._frames += kept.shape[1]
-        # Floats hold what exceeds full scale, and may have done so in the recording.
-        self._put(kept if self.writer.format.is_floating else self._limiter.push(kept))
-
-    def _put(self, samples: Samples) -> None:
-        if samples.shape[1]:
-            self.after.push(samples)
-            self.writer.write(samples)
-
     def complete(self) -> None:
         """Check the result, which then lies whole where the writer has it. Raises RecordingError."""
-        self.writer.complete()
+        self.result.complete()
 
     def publish(self) -> None:
         """Bring the result to the disk and rename it into place. Raises RecordingError."""

@@ -237,6 +237,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(exdiff: Exdiff, arguments: tuple
         (("enhance", "CALLS", "BUNDLE", "--preset", "fast", "--steps", "4"), "give one of the two"),
         (("enhance", "CALLS", "BUNDLE", "--device", "tpu"), "--device tpu"),
         (("enhance", "CALLS", "BUNDLE", "--format", "mp4"), "--format mp4: there is wav"),
+        (("enhance", "CALLS", "BUNDLE", "--loudness", "3"), "--loudness 3: give -50 to -5 LUFS"),
         (("enhance", "CALLS", "BUNDLE", "--bitrate", "64 kbit"), "--bitrate 64 kbit"),
         (("enhance", "CALLS/gone.wav", "BUNDLE"), "gone.wav: does not exist"),
         (("enhance", "CALLS/0.wav", "CALLS/1.wav", "BUNDLE"), "name it with -o"),

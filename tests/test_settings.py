@@ -31,6 +31,7 @@ OTHER: dict[str, Any] = {
     "use_latents": False,
     "query": "noise",
     "skip_silence": False,
+    "loudness": -23.0,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from exdiff_cli.audio.limiter import true_peaks
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
+from exdiff_cli.measures.loudness import LoudnessMeter
 from exdiff_cli.publish import TEMPORARY_GLOB
+from exdiff_cli.result import WINDOW_SECONDS
 from exdiff_cli.settings import Settings
-from exdiff_cli.stream import WINDOW_SECONDS, RecordingStream, StreamPiece
+from exdiff_cli.stream import RecordingStream, StreamPiece
 
 MODEL_RATE = 16_000
 SETTINGS = Settings(SAMPLER, SEGMENT, OVERLAP)
 
 
-def open_stream(source: Path, target: Path | None = None) -> RecordingStream:
+def open_stream(source: Path, target: Path | None = None, settings: Settings = SETTINGS) -> RecordingStream:
     job = Job(source, Path(source.name))
     target = target or source.parent / "out" / source.name
-    return RecordingStream(job, probe(source), fingerprint(source), target, SETTINGS, MODEL_RATE)
+    return RecordingStream(job, probe(source), fingerprint(source), target, settings, MODEL_RATE)
 
 
 def pass_through(stream: RecordingStream) -> list[bool]:
@@ -93,6 +96,7 @@ def test_meters_see_both_sides(tmp_path: Path) -> None:
     stream = open_stream(store(tmp_path / "a.wav", 3.0))
     for piece in stream.pieces():
         stream.accept(piece, np.float32(0.5) * piece.piece.samples)
+    stream.complete()
     before, after = stream.before.loudness(), stream.after.loudness()
     assert before is not None
     assert after == pytest.approx(before - 6.02, abs=0.05)
@@ -112,6 +116,34 @@ def test_equal_channels_are_one_piece(tmp_path: Path, channels: int) -> None:
     assert accepted == [False] * (len(accepted) - 1) + [True]
     stream.publish()
     np.testing.assert_allclose(samples_of(stream.writer.target), -np.repeat(sound, channels, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize("loudness", [-35.0, -23.0, -18.0])
+def test_a_result_is_as_loud_as_was_asked_for(tmp_path: Path, loudness: float, subtype: str) -> None:
+    source = store(tmp_path / "a.wav", WINDOW_SECONDS + 2.5, rate=44_100, channels=2, subtype=subtype)
+    stream = open_stream(source, settings=replace(SETTINGS, loudness=loudness))
+    pass_through(stream)
+    stream.complete()
+    stream.publish()
+    result = samples_of(stream.writer.target)
+    meter = LoudnessMeter(44_100, 2)
+    meter.push(result)
+    assert meter.integrated() == pytest.approx(loudness, abs=0.5)
+    assert stream.after.loudness() == pytest.approx(meter.integrated(), abs=0.1)
+    assert result.shape[1] == stream.recording.frames
+    assert any("loudness changed by" in change for change in stream.changes)
+    assert not leftovers(tmp_path)
+
+
+def test_silence_has_no_loudness_to_change(tmp_path: Path) -> None:
+    source = store(tmp_path / "a.wav", gain=0.0)
+    stream = open_stream(source, settings=replace(SETTINGS, loudness=-23.0))
+    pass_through(stream)
+    stream.complete()
+    stream.publish()
+    assert not samples_of(stream.writer.target).any()
+    assert stream.changes == []
 
 
 # --- what is said of the result -----------------------------------------------------------------------------

@@ -132,6 +132,9 @@ def enhance(
         bool, typer.Option(help="Spare the sampler where nobody speaks, and take Extract's estimate there.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
+    loudness: Annotated[
+        float | None, typer.Option(help="Bring results to this loudness, -23 LUFS. (default: as they come out)")
+    ] = None,
     file_format: Annotated[
         str | None, typer.Option("--format", help="Store results as wav, flac, mp3, m4a … (default: as the recording)")
     ] = None,
@@ -187,8 +190,17 @@ def enhance(
     else:
         found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
-    storage = Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time)
-    settings = make_settings(loaded, preset_steps(preset, steps), seed, latents, query, strength, storage, skip_silence)
+    settings = make_settings(
+        loaded,
+        preset_steps(preset, steps),
+        strength,
+        query,
+        seed=seed,
+        use_latents=latents,
+        skip_silence=skip_silence,
+        loudness=loudness,
+        storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
+    )
     resources = Resources.on(choose_device(device), batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)

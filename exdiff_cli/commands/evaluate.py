@@ -57,7 +57,7 @@ def evaluate(
 
     pairs = find_pairs(noisy, clean)
     loaded, query = ask(load_bundle(bundle), query)
-    settings = make_settings(loaded, None, seed, True, query)
+    settings = make_settings(loaded, query=query, seed=seed)
     counts = parse_steps(steps) if steps else [settings.sampler.steps] if settings.sampler.steps else []
     others = [load_bundle(name) for name in against or ()]
     if len({loaded.name, *(other.name for other in others)}) <= len(others):

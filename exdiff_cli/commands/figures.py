@@ -50,7 +50,7 @@ def bench(
     from exdiff_cli.bundle import load_bundle
 
     loaded = load_bundle(bundle)
-    settings = make_settings(loaded, preset_steps(preset, steps), 0, True)
+    settings = make_settings(loaded, preset_steps(preset, steps))
     figures = run_bench(loaded, settings, Resources.on(choose_device(device), batch), seconds)
     if as_json:
         print_json({"message_type": "bench", **figures})

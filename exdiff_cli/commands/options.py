@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,7 +12,6 @@ from exdiff_cli import logs
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import NOTICE, LogFormat
 from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
-from exdiff_cli.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -127,24 +126,9 @@ def preset_steps(preset: str | None, steps: int | None) -> int | None:
 
 
 def make_settings(
-    bundle: Bundle,
-    steps: int | None,
-    seed: int,
-    latents: bool,
-    query: str = SPEECH,
-    strength: float | None = None,
-    storage: Storage | None = None,
-    skip_silence: bool = True,
+    bundle: Bundle, steps: int | None = None, strength: float | None = None, query: str = SPEECH, **others: Any
 ) -> Settings:
     """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
     if steps is None and query != SPEECH:
         steps = 0
-    sampler = change(bundle.sampler, steps=steps, strength=strength)
-    return Settings(
-        sampler=sampler,
-        seed=seed,
-        use_latents=latents,
-        query=query,
-        skip_silence=skip_silence,
-        storage=storage or Storage(),
-    )
+    return Settings(change(bundle.sampler, steps=steps, strength=strength), query=query, **others)

@@ -15,9 +15,10 @@ from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
+from exdiff_cli.measures.meter import Meter
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
 from exdiff_cli.settings import Settings
-from exdiff_cli.stream import Meter, RecordingStream
+from exdiff_cli.stream import RecordingStream
 
 WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
 NOTICE = "enhanced sound is partly generated: it is no evidence of what was said; the original is"
