@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exdiff_cli.audio.io import probe
+from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.bench import run_bench
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.errors import RecordingError, UsageError
@@ -56,7 +57,10 @@ class Estimate:
 
 
 def measure_load(
-    jobs: Iterable[Job], is_done: Callable[[Job], bool], checked: Callable[[], object] = lambda: None
+    jobs: Iterable[Job],
+    is_done: Callable[[Job], bool],
+    checked: Callable[[], object] = lambda: None,
+    max_hours: float = MOST_HOURS,
 ) -> Load:
     """Add up the recordings that are not done; only their headers are read."""
     load = Load()
@@ -66,7 +70,7 @@ def measure_load(
             load = replace(load, done_before=load.done_before + 1)
             continue
         try:
-            recording = probe(job.source)
+            recording = probe(job.source, max_hours)
             size = job.source.stat().st_size
         except (RecordingError, OSError):
             load = replace(load, unreadable=load.unreadable + 1)

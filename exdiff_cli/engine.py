@@ -19,6 +19,7 @@ from typing import TypeVar
 import torch
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, probe
+from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
@@ -143,6 +144,7 @@ class RunOptions:
     only_failed: bool = False
     part: str = ""
     lock_wait: float = 0.0
+    max_hours: float = MOST_HOURS
 
 
 def enhance_all(
@@ -319,7 +321,7 @@ class _Run:
                 return
             stream = None
             try:
-                recording = probe(job.source)
+                recording = probe(job.source, self.options.max_hours)
                 if self.stop.fits(self.pace.seconds_for(recording.seconds)):
                     stream = self._open(job, recording)
                     yield from stream.pieces()

@@ -22,6 +22,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 
+from exdiff_cli.audio.limits import UNLIMITED, refuse_absurd
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
 
@@ -164,11 +165,17 @@ def _refuse(path: Path, problem: str, remedy: str) -> Any:
     raise RecordingError(path, problem, remedy)
 
 
-def probe(path: Path) -> Recording:
+def probe(path: Path, most_seconds: float = UNLIMITED) -> Recording:
     """Decode ``path`` to count it: no header is exact. Raises RecordingError where it is damaged or cut off."""
     with _decoding(path) as source:
-        frames = sum(block.shape[1] for block in source.blocks())
-        source.refuse_partial(frames)
+        refuse_absurd(path, source.first.sample_rate, source.first.layout.nb_channels)
+        frames, most = 0, most_seconds * source.first.sample_rate
+        for block in source.blocks():
+            frames += block.shape[1]
+            if frames > most:
+                break
+        else:
+            source.refuse_partial(frames)
         return Recording(
             path=path,
             sample_rate=source.first.sample_rate,

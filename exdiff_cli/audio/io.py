@@ -19,6 +19,7 @@ import numpy as np
 
 from exdiff_cli.audio import ffmpeg, sndfile
 from exdiff_cli.audio.formats import Encoder, as_it_is, codecs_of
+from exdiff_cli.audio.limits import UNLIMITED, refuse_endless
 from exdiff_cli.audio.metadata import copy_metadata, is_copied
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
@@ -33,8 +34,8 @@ AUDIO_SUFFIXES = frozenset(
 """Suffixes, in lower case, of the files that are taken when a folder is walked."""
 
 
-def probe(path: Path) -> Recording:
-    """What a file holds. Raises RecordingError where there is no audio, or its end is missing.
+def probe(path: Path, most_hours: float = UNLIMITED) -> Recording:
+    """What a file holds. Raises RecordingError where there is no audio, too much of it, or its end is missing.
 
     The audio is decoded, to count it, where a header does not know its length to the sample: FLAC from a pipe, MP3
     without a length tag, and what FFmpeg reads.
@@ -42,7 +43,8 @@ def probe(path: Path) -> Recording:
     with opened(path) as raw:
         is_ffmpegs = ffmpeg.claims(os.pread(raw.fileno(), ffmpeg.HEAD_BYTES, 0))
         status = os.fstat(raw.fileno())
-    found = ffmpeg.probe(path) if is_ffmpegs else sndfile.probe(path)
+    found = (ffmpeg if is_ffmpegs else sndfile).probe(path, 3600 * most_hours)
+    refuse_endless(found, most_hours)
     return replace(found, modified_ns=status.st_mtime_ns, mode=S_IMODE(status.st_mode) & 0o777)
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile as sf
 
+from exdiff_cli.audio.limits import UNLIMITED, refuse_absurd
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.publish import reason
@@ -60,7 +61,7 @@ _MP3_TAGS = (b"Xing", b"Info", b"VBRI")
 _MP3_TRAILER = 4_096
 
 
-def probe(path: Path) -> Recording:
+def probe(path: Path, most_seconds: float = UNLIMITED) -> Recording:
     """Read the header of ``path``.
 
     The audio is decoded, to count it, only where a header does not know the length: FLAC from a pipe, MP3
@@ -69,7 +70,9 @@ def probe(path: Path) -> Recording:
     """
     with _decoding(path) as (raw, source):
         _refuse_partial(path, raw, source)
-        frames = _count_frames(source) if _is_estimate(raw, source) else source.frames
+        refuse_absurd(path, source.samplerate, source.channels)
+        most = most_seconds * source.samplerate
+        frames = _count_frames(source, most) if _is_estimate(raw, source) else source.frames
         if not frames:
             raise RecordingError(path, "holds no audio, only a header", "record or copy it again")
         return Recording(
@@ -170,9 +173,10 @@ def _id3_bytes(raw: BinaryIO) -> int:
     return 10 + sum(byte << 7 * place for place, byte in enumerate(head[:5:-1])) if head[:3] == b"ID3" else 0
 
 
-def _count_frames(source: sf.SoundFile) -> int:
+def _count_frames(source: sf.SoundFile, most: float) -> int:
+    """How many there are, or more than ``most``."""
     total = 0
-    while count := len(source.read(1 << 16, dtype="float32", always_2d=True)):
+    while total <= most and (count := len(source.read(1 << 16, dtype="float32", always_2d=True))):
         total += count
     return total
 

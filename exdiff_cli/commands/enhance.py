@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from exdiff_cli import logs
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
+from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.commands.options import (
     BundleOption,
     DeviceOption,
@@ -24,6 +25,7 @@ from exdiff_cli.commands.options import (
     JsonLinesOption,
     LockWaitOption,
     LogFormatOption,
+    MaxHoursOption,
     PresetOption,
     QueryOption,
     QuietOption,
@@ -47,7 +49,7 @@ from exdiff_cli.storage import Storage, parse_bit_rate
 
 if TYPE_CHECKING:
     from exdiff_cli.bundle import Bundle
-    from exdiff_cli.engine import RunResult
+    from exdiff_cli.engine import RunOptions, RunResult
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +123,7 @@ def enhance(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only what failed before.")] = False,
     max_failures: Annotated[int | None, typer.Option(min=1, help="Give up when so many recordings failed.")] = None,
+    max_hours: MaxHoursOption = MOST_HOURS,
     lock_wait: LockWaitOption = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
     preset: PresetOption = None,
@@ -184,6 +187,7 @@ def enhance(
         only_failed=retry_failed,
         part=part.name if part else "",
         lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
+        max_hours=max_hours,
     )
     if is_stream:
         found, target = Discovery(Jobs()), output or DASH
@@ -203,7 +207,7 @@ def enhance(
     )
     resources = Resources.on(choose_device(device), batch)
     if dry_run:
-        return show_estimate(found, target, loaded, settings, resources, run_options.part, price_per_hour, as_json)
+        return show_estimate(found, target, loaded, settings, resources, run_options, price_per_hour, as_json)
     with following(as_json) as listener:
         if is_stream:
             result = enhance_stream(target, loaded, settings, resources, listener, run_options)
@@ -241,7 +245,7 @@ def show_estimate(
     bundle: Bundle,
     settings: Settings,
     resources: Resources,
-    part: str,
+    options: RunOptions,
     price_per_hour: float | None,
     as_json: bool,
 ) -> None:
@@ -250,9 +254,9 @@ def show_estimate(
 
     with (
         tqdm(total=len(found.jobs), desc="looking", unit="file", disable=logs.no_bar(), leave=False) as bar,
-        done_in(target, part, settings, bundle) as is_done,
+        done_in(target, options.part, settings, bundle) as is_done,
     ):
-        load = measure_load(found.jobs, is_done, bar.update)
+        load = measure_load(found.jobs, is_done, bar.update, options.max_hours)
     result = estimate(load, target, bundle, settings, resources, price_per_hour)
     if as_json:
         print_json(result.as_json())

@@ -78,6 +78,7 @@ GraceOption = Annotated[str, typer.Option(help="Time for what is in hand after S
 LockWaitOption = Annotated[
     str | None, typer.Option(help="Wait so long, 10m, while another run holds the output folder.")
 ]
+MaxHoursOption = Annotated[float, typer.Option(min=0, help="Longer recordings fail: they are mistakes.")]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")]
 
 

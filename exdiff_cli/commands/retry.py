@@ -6,6 +6,7 @@ import logging
 
 import typer
 
+from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.commands.enhance import show_result
 from exdiff_cli.commands.options import (
     DeviceOption,
@@ -13,6 +14,7 @@ from exdiff_cli.commands.options import (
     JsonLinesOption,
     LockWaitOption,
     LogFormatOption,
+    MaxHoursOption,
     QuietOption,
     SegmentsOption,
     ThreadsOption,
@@ -31,6 +33,7 @@ def retry(
     batch: SegmentsOption = None,
     grace: GraceOption = "30s",
     lock_wait: LockWaitOption = None,
+    max_hours: MaxHoursOption = MOST_HOURS,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
@@ -44,7 +47,8 @@ def retry(
     from exdiff_cli.retry import find_failed, retry_failed, together
 
     stop = Stop(grace=parse_duration(grace, "--grace"))
-    options = RunOptions(stop=stop, lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0)
+    wait = parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0
+    options = RunOptions(stop=stop, lock_wait=wait, max_hours=max_hours)
     resources = Resources.on(choose_device(device), batch)
     with following(as_json) as listener, on_signals(stop, log.warning):
         result = together(output, retry_failed(output, find_failed(output), resources, listener, options))
