@@ -16,7 +16,15 @@ from exdiff_cli.training.pool import Pool, TrainingAudio
 from exdiff_cli.training.synthesis import Draw
 
 RECIPE = Recipe(seconds=1.0)
-PLAIN = replace(RECIPE, room_share=0.0, telephone_share=0.0, silence_share=0.0, noise_only_share=0.0)
+PLAIN = replace(
+    RECIPE,
+    room_share=0.0,
+    telephone_share=0.0,
+    silence_share=0.0,
+    noise_only_share=0.0,
+    clean_share=0.0,
+    dropout_share=0.0,
+)
 COUNT = 16
 
 
@@ -69,6 +77,23 @@ def test_snr_lies_in_the_range_asked_for(training_audio: TrainingAudio, snr: tup
 def test_mixture_without_noise_is_its_speech(training_audio: TrainingAudio) -> None:
     made = make(training_audio, replace(PLAIN, snr=(90.0, 90.0)))
     torch.testing.assert_close(made.mixture, made.speech, atol=1e-4, rtol=0)
+
+
+def test_clean_rows_have_little_noise_or_none(training_audio: TrainingAudio) -> None:
+    made = make(training_audio, replace(PLAIN, clean_share=1.0))
+    level = made.noise.square().mean(-1).sqrt() / made.speech.square().mean(-1).sqrt().clamp_min(1e-9)
+    assert level.max() < 10 ** (-20 / 20)
+    assert 0 < (level < 1e-6).sum() < COUNT
+    some = make(training_audio, replace(PLAIN, clean_share=0.5, snr=(0.0, 5.0)))
+    quiet = some.noise.square().mean(-1).sqrt() < 0.1 * some.speech.square().mean(-1).sqrt()
+    assert 0 < quiet.sum() < COUNT
+
+
+def test_nothing_arrives_for_a_part(training_audio: TrainingAudio) -> None:
+    made = make(training_audio, replace(PLAIN, dropout_share=1.0))
+    gone = made.mixture == 0
+    assert ((gone.float().mean(-1) > 0.09) & (gone.float().mean(-1) < 0.72)).all()
+    assert not made.speech[gone].any()
 
 
 def test_noise_only_rows_have_a_silent_target(training_audio: TrainingAudio) -> None:

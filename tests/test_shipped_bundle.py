@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from recordings import DATA
@@ -43,6 +44,18 @@ def test_a_noisy_sentence_comes_nearer_to_the_clean_one(steps: int | None) -> No
     assert before is not None
     assert after is not None
     assert after > before + 6
+
+
+@pytest.mark.parametrize("before_and_after", [(0, 0), (16_000, 32_000)])
+def test_clean_talk_stays_as_it_is(before_and_after: tuple[int, int]) -> None:
+    """Digital silence around it was once taken for a sign of noise, and the talk went: SI-SDR -1 dB."""
+    bundle = load_bundle(DEFAULT_BUNDLE)
+    enhancer = Enhancer(bundle, Settings(sampler=bundle.sampler), torch.device("cpu"))
+    clean = np.pad(read_mono(DATA / "german.opus"), before_and_after)
+    enhanced = enhance_samples(clean, file_sha256(DATA / "german.opus"), enhancer)
+    kept = si_sdr(enhanced, clean)
+    assert kept is not None
+    assert kept > 30
 
 
 @pytest.mark.eval

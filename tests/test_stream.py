@@ -13,6 +13,7 @@ import soundfile
 from bundles import OVERLAP, SAMPLER, SEGMENT
 from recordings import cut_off, samples_of, store, talk
 
+from exdiff_cli import stream as stream_module
 from exdiff_cli.audio.io import AtomicWriter, probe
 from exdiff_cli.audio.limiter import true_peaks
 from exdiff_cli.errors import RecordingError
@@ -116,6 +117,23 @@ def test_equal_channels_are_one_piece(tmp_path: Path, channels: int) -> None:
     assert accepted == [False] * (len(accepted) - 1) + [True]
     stream.publish()
     np.testing.assert_allclose(samples_of(stream.writer.target), -np.repeat(sound, channels, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_decoding_in_windows_leaves_no_seams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
+    """Whatever is made of the pieces, the result is the same as of a recording decoded at once."""
+    source = store(tmp_path / "a.wav", 23.7, rate=rate, channels=2, subtype="FLOAT")
+    results = []
+    for seconds in (600, 2, WINDOW_SECONDS):
+        monkeypatch.setattr(stream_module, "WINDOW_SECONDS", seconds)
+        stream = open_stream(source, tmp_path / f"{seconds}.wav")
+        for piece in stream.pieces():
+            stream.accept(piece, np.tanh(3 * piece.piece.samples))
+        stream.publish()
+        results.append(samples_of(stream.writer.target))
+    level = np.sqrt(np.mean(results[0] ** 2))
+    for windowed in results[1:]:
+        assert np.abs(windowed - results[0]).max() < 1e-4 * level  # -80 dB
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])

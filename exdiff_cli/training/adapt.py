@@ -54,6 +54,8 @@ JUDGING = replace(
     noise_speed=(1.0, 1.0),
     speech_speed_share=0.0,
     noise_only_share=0.0,
+    clean_share=0.0,
+    dropout_share=0.0,
     telephone_share=0.0,
 )
 

@@ -14,6 +14,7 @@ from exdiff_cli.training.pool import Pool
 from exdiff_cli.training.synthesis import Draw, unit_level
 
 SINC_TAPS = 16
+FAINTEST_SNR = 90.0
 GENERATED = {
     "coloured": synthesis.coloured_noise,
     "machine": synthesis.machine_noise,
@@ -42,6 +43,8 @@ class Recipe:
     second_noise_share: float = 0.4
     telephone_share: float = 0.15
     noise_only_share: float = 0.06
+    clean_share: float = 0.1
+    dropout_share: float = 0.05
     silence_share: float = 0.2
     generators: tuple[str, ...] = tuple(GENERATED)
 
@@ -194,6 +197,24 @@ def mute_part(draw: Draw, speech: Tensor, share: float) -> Tensor:
     return torch.where(draw.chance(count, share)[:, None] & ~keep, torch.zeros_like(speech), speech)
 
 
+def noise_gain(draw: Draw, recipe: Recipe, count: int) -> Tensor:
+    """Level of the noise against the talk, ``(count, 1)``; some recordings are clean, half of them quite."""
+    gain = 10 ** (-draw.uniform(count, 1, low=recipe.snr[0], high=recipe.snr[1]) / 20)
+    if not recipe.clean_share:  # Nothing is drawn, so that sets of mixtures without it stay as they are.
+        return gain
+    faint = 10 ** (-draw.uniform(count, 1, low=recipe.snr[1], high=FAINTEST_SNR) / 20)
+    faint = faint * draw.chance(count, 0.5)[:, None]
+    return torch.where(draw.chance(count, recipe.clean_share)[:, None], faint, gain)
+
+
+def drop_part(draw: Draw, mixture: Tensor, speech: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Let nothing at all arrive for a stretch of some rows, as where a recorder or a line puts digital silence."""
+    if not share:
+        return mixture, speech
+    arrives = mute_part(draw, torch.ones_like(mixture), share)
+    return mixture * arrives, speech * arrives
+
+
 def in_rooms(draw: Draw, speech: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Put some rows into a room; return what the microphone hears and the target, its early sound alone."""
     rows = draw.chance(len(speech), share)
@@ -244,8 +265,9 @@ def mix(speech_pool: Pool, noise_pool: Pool, recipe: Recipe, count: int, seed: i
     level = active_level(heard).clamp_min(1e-4)
     audible = (~draw.chance(count, recipe.noise_only_share)).float()[:, None]
     noise = draw_noise(draw, speech_pool, noise_pool, recipe, count)
-    snr = draw.uniform(count, 1, low=recipe.snr[0], high=recipe.snr[1])
+    noise = noise * noise_gain(draw, recipe, count)
     heard, target = heard / level * audible, target / level * audible
-    mixture, target = over_telephone(draw, heard + noise * 10 ** (-snr / 20), target, recipe.telephone_share)
+    mixture, target = over_telephone(draw, heard + noise, target, recipe.telephone_share)
+    mixture, target = drop_part(draw, mixture, target, recipe.dropout_share)
     gain = level_gain(mixture)
     return Mixture(mixture * gain, target * gain)

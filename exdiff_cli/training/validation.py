@@ -34,6 +34,8 @@ CLEAR = Recipe(
     drift_share=0.0,
     texture_share=0.0,
     noise_only_share=0.0,
+    clean_share=0.0,
+    dropout_share=0.0,
     second_noise_share=0.0,
 )
 RECORDED = replace(CLEAR, generated_share=0.0, babble_share=0.0)
