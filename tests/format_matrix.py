@@ -11,10 +11,12 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+import av
 import numpy as np
 import soundfile
 from recordings import DATA, encode
@@ -24,6 +26,7 @@ from exdiff_cli.audio.recording import Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.engine import Listener, Outcome, enhance_all
+from exdiff_cli.errors import RecordingError
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources, Settings
 
@@ -77,26 +80,20 @@ def voice(rate: int, channels: int) -> Samples:
 def make_all(folder: Path) -> Iterator[Made]:
     """Write the recordings; what a format cannot hold is left out."""
     for container in sorted(set(soundfile.available_formats()) - SKIPPED):
+        suffix = f".{container.lower()}"
+        suffix = suffix if suffix in AUDIO_SUFFIXES else ".wav"
         for subtype in soundfile.available_subtypes(container):
-            suffix = f".{container.lower()}"
-            name = f"{container}-{subtype}", suffix if suffix in AUDIO_SUFFIXES else ".wav"
             for layout, channels, rate in every_shape():
-                path = folder / f"{name[0]}-{layout}-{rate}{name[1]}"
-                tagged = by_libsndfile(path, container, subtype, channels, rate)
-                if tagged is not None:
-                    yield Made(path, container, subtype, layout, rate, tagged)
+                path = folder / f"{container}-{subtype}-{layout}-{rate}{suffix}"
+                if by_libsndfile(path, container, subtype, channels, rate):
+                    yield Made(path, container, subtype, layout, rate, has_title(path))
     for container, subtype, muxer, codec in FFMPEG:
-        for layout, channels, rate in every_shape():
+        for layout, _, rate in every_shape():
             path = folder / f"{container}-{subtype}-{muxer}-{layout}-{rate}.m4a"
-            try:
-                encode(path, muxer, codec, rate, layout, voice(rate, channels))
-                if probe(path).sample_rate == rate:  # Opus, say, has other rates than its file was made for.
-                    tagged = muxer not in ("adts", "amr")
-                    yield Made(path, container, subtype, layout, rate, tagged)
-                    continue
-            except Exception:
-                pass
-            path.unlink(missing_ok=True)
+            if by_ffmpeg(path, muxer, codec, layout, rate):
+                # It writes titles into 3GP that it does not find again.
+                tagged = has_title(path) and bool(probe(path).tags)
+                yield Made(path, container, subtype, layout, rate, tagged)
 
 
 def every_shape() -> Iterator[tuple[str, int, int]]:
@@ -105,37 +102,46 @@ def every_shape() -> Iterator[tuple[str, int, int]]:
             yield layout, channels, rate
 
 
-def by_libsndfile(path: Path, container: str, subtype: str, channels: int, rate: int) -> bool | None:
-    """Whether it holds a title; None where there is no such recording, or none that libsndfile itself can read."""
+def by_libsndfile(path: Path, container: str, subtype: str, channels: int, rate: int) -> bool:
+    """Write a recording; False where there is none such, or none that libsndfile itself can read."""
     samples = voice(rate, channels)
     try:
         with soundfile.SoundFile(path, "w", rate, channels, subtype, format=container) as file:
-            tagged = has_title(file)
+            with suppress(soundfile.LibsndfileError):
+                file.title = TITLE
             file.write(samples.T)
         with soundfile.SoundFile(path) as file:
             is_same = (file.samplerate, file.channels, file.format) == (rate, channels, container)
-            is_whole = file.frames >= samples.shape[1] - 1 and len(file.read()) == file.frames
-            if is_same and is_whole:
-                return tagged
+            if is_same and file.frames >= samples.shape[1] - 1 and len(file.read()) == file.frames:
+                return True
     except (soundfile.LibsndfileError, ValueError):
         pass
     path.unlink(missing_ok=True)
-    return None
+    return False
 
 
-def has_title(file: soundfile.SoundFile) -> bool:
+def by_ffmpeg(path: Path, muxer: str, codec: str, layout: str, rate: int) -> bool:
+    """Write a recording; False where there is none such, or its rate has become another one, as Opus has but one."""
     try:
-        file.title = TITLE
-    except soundfile.LibsndfileError:
-        return False
-    return bool(file.title)
+        encode(path, muxer, codec, rate, layout, voice(rate, LAYOUTS[layout]))
+        if probe(path).sample_rate == rate:
+            return True
+    except (av.FFmpegError, RecordingError, ValueError):
+        pass
+    path.unlink(missing_ok=True)
+    return False
+
+
+def has_title(path: Path) -> bool:
+    """Tags are plain text in every format that has any."""
+    return TITLE.encode() in path.read_bytes()
 
 
 def enhance(folder: Path, out: Path) -> dict[Path, Outcome]:
-    """What became of each recording, with the shipped Extract."""
+    """What became of each recording, with the shipped models at one step."""
     setattr(Dnsmos, "score", lambda model, windows: [DnsmosScore(3.0, 3.0, 3.0) for _ in windows])  # noqa: B010
     bundle, found = load_bundle(DEFAULT_BUNDLE), dict[Path, Outcome]()
-    settings = Settings(replace(bundle.sampler, steps=0))
+    settings = Settings(replace(bundle.sampler, steps=1))
     listener = Listener(ended=lambda outcome: found.update({outcome.job.source: outcome}))
     enhance_all([folder], out, bundle, settings, Resources(), listener)
     return found
@@ -150,10 +156,10 @@ def problem(made: Made, outcome: Outcome) -> str:
     shape = [(file.sample_rate, file.channels, file.frames) for file in (before, after)]
     if shape[0] != shape[1]:
         return f"{shape[0]} became {shape[1]}"
-    loudness = [measures.loudness_lufs for measures in (report.before, report.after)]
-    if loudness[0] is None or loudness[1] is None or abs(loudness[0] - loudness[1]) > LOUDNESS_LU:
-        return f"{loudness[0]} LUFS became {loudness[1]}"
-    if made.tagged and dict(probe(outcome.output).tags).get("title") != TITLE:
+    loudness = [measures.loudness_lufs or 0.0 for measures in (report.before, report.after)]
+    if abs(loudness[0] - loudness[1]) > LOUDNESS_LU:
+        return f"{loudness[0]:.1f} LUFS became {loudness[1]:.1f}"
+    if made.tagged and not has_title(outcome.output):
         return "the title is lost"
     return ""
 
@@ -178,7 +184,8 @@ def table(made: list[Made], found: dict[Path, Outcome]) -> Iterator[str]:
         yield f"| {container} | {subtype} | {', '.join(sorted(stored))} | {' | '.join(cells)} | {title} |"
     yield ""
     yield f"{len(made)} recordings; {len(problems)} came out otherwise than they should."
-    yield from ["", *problems]
+    if problems:
+        yield from ["", *problems]
 
 
 def stored_as(outcome: Outcome) -> str:
@@ -191,7 +198,7 @@ def stored_as(outcome: Outcome) -> str:
 HEAD = """# Formats
 
 What exdiff reads, and what comes out. Each recording of two seconds of clean speech went through a whole run with
-Extract alone. A cell holds the rates, in kilohertz, at which a recording of that format comes out with its rate,
+`--preset fast`. A cell holds the rates, in kilohertz, at which a recording of that format comes out with its rate,
 channels, length and title, and as loud as it went in within 1 LU. Where a rate is missing, the format has none such, or
 its library writes none.
 
