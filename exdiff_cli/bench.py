@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,8 @@ import soundfile
 import torch
 from rich.table import Table
 
-from exdiff_cli.bundle import Bundle
+from exdiff_cli.audio.mono import read_mono
+from exdiff_cli.bundle import Bundle, find_shipped_audio
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.errors import ExdiffError
 from exdiff_cli.settings import Resources, Settings
@@ -21,14 +23,14 @@ RATE = 16_000
 
 
 def run_bench(bundle: Bundle, settings: Settings, resources: Resources, seconds: float) -> dict[str, object]:
-    """Enhance a generated recording of ``seconds`` from file to file; seconds of work a second of audio by stage.
+    """Enhance a recording of ``seconds``, made for it, from file to file; seconds of work a second of audio by stage.
 
     ``peak_memory_mib`` is the process's, models and libraries included. Stages overlap in time, so that they may add
     up to more than the whole.
     """
     with TemporaryDirectory() as folder:
         source = Path(folder) / "bench.wav"
-        _write_modulated_noise(source, seconds)
+        _write_noisy_talk(source, seconds)
         result = enhance_all([source], Path(folder) / "out", bundle, settings, resources)
     if result.failed:
         raise ExdiffError(str(result.failed[0].error))
@@ -50,17 +52,18 @@ def run_bench(bundle: Bundle, settings: Settings, resources: Resources, seconds:
     }
 
 
-def _write_modulated_noise(path: Path, seconds: float, block: int = 10 * RATE) -> None:
-    """Noise in syllables: the models' cost does not depend on what they hear, but silence would be skipped.
+def _write_noisy_talk(path: Path, seconds: float) -> None:
+    """The speech that ships, over and over, in noise: with what pauses it has, as the sampler is spared in these.
 
-    Written in blocks, so that the making of it does not count as memory of the run.
+    Written clip by clip, so that the making of it does not count as memory of the run.
     """
-    generator = np.random.default_rng(0)
-    samples = int(seconds * RATE)
+    generator, left = np.random.default_rng(0), int(seconds * RATE)
+    clips = cycle(sorted((find_shipped_audio() / "speech" / "valid").glob("*.opus")))
     with soundfile.SoundFile(path, "w", RATE, 1) as file:
-        for start in range(0, samples, block):
-            time = np.arange(start, min(start + block, samples)) / RATE
-            file.write(0.05 * generator.standard_normal(len(time)) * (1 + np.sin(2 * np.pi * 4 * time)))
+        while left:
+            talk = read_mono(next(clips))[:left]
+            file.write(0.5 * talk + 0.01 * generator.standard_normal(len(talk)))
+            left -= len(talk)
 
 
 def bench_table(figures: dict[str, object]) -> Table:

@@ -30,6 +30,7 @@ from exdiff_cli.publish import publish_text
 FORMAT = 1
 CONFIG = "config.toml"
 PARTS = ("extract", "diffuse")
+SHIPPED_AUDIO = "training-audio"
 EXAMPLES = "by_example"
 
 Config = TypeVar("Config")
@@ -63,6 +64,14 @@ def model_folders() -> list[Path]:
     """Where bundles ship: inside an installed package, or beside it in a checkout."""
     package = Path(str(files("exdiff_cli")))
     return [folder for folder in (package / "bundled_models", package.parent / "models") if folder.is_dir()]
+
+
+def find_shipped_audio() -> Path:
+    """The folder of clean speech and noise that ships beside the bundles; :class:`BundleError` where it is missing."""
+    for folder in (models / SHIPPED_AUDIO for models in model_folders()):
+        if folder.is_dir():
+            return folder
+    raise BundleError(f"the folder {SHIPPED_AUDIO} with clean speech is missing: install exdiff again")
 
 
 def find_bundles() -> list[Path]:

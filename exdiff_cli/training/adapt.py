@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from exdiff_cli.bundle import EXAMPLES, PARTS, Bundle, model_folders, read_trained, write_bundle
+from exdiff_cli.bundle import EXAMPLES, PARTS, Bundle, find_shipped_audio, read_trained, write_bundle
 from exdiff_cli.diffuse.score_net import ScoreNet
-from exdiff_cli.errors import BundleError, UsageError
+from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.resunet import ResUNet
 from exdiff_cli.training.checkpoint import publish_weights
 from exdiff_cli.training.diffuse import DiffuseTask
@@ -38,7 +38,6 @@ SHARES = (1.0, 0.75, 0.5, 0.25)
 SITE_MIXTURES = 40
 FIXED_MIXTURES = 80
 SITE_SEED = 77
-SHIPPED_AUDIO = "training-audio"
 TRAINING = Recipe(
     generated_share=0.2, babble_share=0.05, texture_share=0.05, second_noise_share=0.15, noise_speed=(0.85, 1.15)
 )
@@ -89,15 +88,13 @@ def load_speech(data: Path | None, site: Site) -> TrainingAudio:
     """Speech to learn from and what to judge by, shipped or from a data directory; the noise is the site's."""
     if data is not None:
         return replace(load_training_audio(data, for_diffuse=False), noise=site.noise)
-    for folder in (models / SHIPPED_AUDIO for models in model_folders()):
-        if folder.is_dir():
-            return TrainingAudio(
-                speech=load_pool(find_audio(folder / "speech" / "train"), pauses=True),
-                noise=site.noise,
-                valid_speech=load_pool(find_audio(folder / "speech" / "valid"), pauses=True),
-                valid_noise=load_pool(find_audio(folder / "noise"), pauses=False),
-            )
-    raise BundleError(f"the folder {SHIPPED_AUDIO} with clean speech is missing: install exdiff again, or give --data")
+    folder = find_shipped_audio()
+    return TrainingAudio(
+        speech=load_pool(find_audio(folder / "speech" / "train"), pauses=True),
+        noise=site.noise,
+        valid_speech=load_pool(find_audio(folder / "speech" / "valid"), pauses=True),
+        valid_noise=load_pool(find_audio(folder / "noise"), pauses=False),
+    )
 
 
 def weights_of(bundle: Bundle, model: str) -> Path:
