@@ -35,7 +35,7 @@ class Settings:
     ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
     mixture; Diffuse knows only how speech sounds. With ``skip_silence`` it samples only where somebody speaks.
     ``loudness`` in LUFS is what the result is brought to, None for what comes of it; ``storage`` is how it is stored,
-    which may be lossy.
+    which may be lossy. ``extend_band`` makes up what a recording of a low rate lacks.
     """
 
     sampler: SamplerConfig
@@ -46,6 +46,7 @@ class Settings:
     query: str = SPEECH
     skip_silence: bool = True
     loudness: float | None = None
+    extend_band: bool = False
     storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:

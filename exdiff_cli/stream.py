@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from exdiff_cli.audio.band_above import RATE, BandAbove, extended, is_narrow
 from exdiff_cli.audio.channels import Part, parts_of
 from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
@@ -63,10 +64,15 @@ class RecordingStream:
         self._plan = SegmentPlan(settings.segment, settings.overlap)
         self.before = Meter(recording.sample_rate, channels)
         self.reader: WindowReader | None = None
-        self.result = Result(target, recording, settings)
+        self._is_extended = settings.extend_band and is_narrow(recording)
+        self.result = Result(target, extended(recording) if self._is_extended else recording, settings)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
-        self._own_rate = back_from(model_rate, recording.sample_rate, channels)
+        self._own_rate = (
+            BandAbove(recording.sample_rate, channels)
+            if self._is_extended
+            else back_from(model_rate, recording.sample_rate, channels)
+        )
         self._segments, self._images = 0, 0
         self._stack = ExitStack()
         self._open = False
@@ -88,6 +94,9 @@ class RecordingStream:
         if self.recording.sample_rate > self._model_rate:
             limit = self._model_rate // 2
             found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
+        if self._is_extended:
+            rate = self.recording.sample_rate
+            found.append(f"above {rate // 2} Hz made up, and stored at {RATE} Hz in place of {rate}: as asked for")
         if self._images:
             share = f"{self._images} of {self._segments} segments"
             found.append(f"one mask for both channels, which held one sound, in {share}")

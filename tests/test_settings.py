@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "query": "noise",
     "skip_silence": False,
     "loudness": -23.0,
+    "extend_band": True,
 }
 
 

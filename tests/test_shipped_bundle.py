@@ -58,6 +58,20 @@ def test_clean_talk_stays_as_it_is(before_and_after: tuple[int, int]) -> None:
     assert kept > 30
 
 
+@pytest.mark.parametrize("offset", [0.02, 0.3])
+def test_a_constant_offset_goes_and_does_no_harm(offset: float) -> None:
+    bundle = load_bundle(DEFAULT_BUNDLE)
+    enhancer = Enhancer(bundle, Settings(sampler=bundle.sampler), torch.device("cpu"))
+    noisy, clean = read_mono(DATA / "noisy.wav"), read_mono(DATA / "clean.wav")
+    content = file_sha256(DATA / "noisy.wav")
+    plain, shifted = (enhance_samples(samples, content, enhancer) for samples in (noisy, noisy + np.float32(offset)))
+    assert abs(float(shifted.mean())) < 5e-3 * offset
+    of_plain, of_shifted = si_sdr(plain, clean), si_sdr(shifted, clean)
+    assert of_plain is not None
+    assert of_shifted is not None
+    assert of_shifted > of_plain - 1.0
+
+
 @pytest.mark.eval
 def test_a_noisy_sentence_gains_in_quality_and_intelligibility() -> None:
     bundle = load_bundle(DEFAULT_BUNDLE)

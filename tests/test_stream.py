@@ -164,6 +164,32 @@ def test_silence_has_no_loudness_to_change(tmp_path: Path) -> None:
     assert stream.changes == []
 
 
+@pytest.mark.parametrize(("rate", "subtype"), [(8_000, "ULAW"), (8_000, "PCM_16"), (11_025, "PCM_24")])
+def test_a_band_is_extended_where_that_is_asked_for(tmp_path: Path, rate: int, subtype: str) -> None:
+    source = store(tmp_path / "a.wav", WINDOW_SECONDS + 2.5, rate=rate, channels=2, subtype=subtype)
+    plain, wide = (
+        open_stream(source, tmp_path / f"{extend}.wav", settings=replace(SETTINGS, extend_band=extend))
+        for extend in (False, True)
+    )
+    for stream in (plain, wide):
+        pass_through(stream)
+        stream.publish()
+    result = probe(wide.writer.target)
+    assert (result.sample_rate, result.channels, result.subtype) == (16_000, 2, subtype)
+    assert result.frames == -(-plain.recording.frames * 16_000 // rate)
+    assert f"above {rate // 2} Hz made up, and stored at 16000 Hz in place of {rate}: as asked for" in wide.changes
+    assert not any("made up" in change for change in plain.changes)
+    assert wide.after.loudness() == pytest.approx(wide.before.loudness(), abs=1.0)
+    assert probe(plain.writer.target).sample_rate == rate
+
+
+def test_a_wide_band_has_nothing_to_extend(tmp_path: Path) -> None:
+    stream = open_stream(store(tmp_path / "a.wav"), settings=replace(SETTINGS, extend_band=True))
+    pass_through(stream)
+    stream.publish()
+    assert (probe(stream.writer.target).sample_rate, stream.changes) == (16_000, [])
+
+
 # --- what is said of the result -----------------------------------------------------------------------------
 
 

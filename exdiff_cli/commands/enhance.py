@@ -148,6 +148,9 @@ def enhance(
         str | None, typer.Option(help="Of MP3, Opus and AAC, as 64k, all channels together. (default: the recording's)")
     ] = None,
     keep_time: Annotated[bool, typer.Option(help="Give results the modification times of their recordings.")] = True,
+    extend_band: Annotated[
+        bool, typer.Option("--extend-band", help="Make up what telephones leave out above 4 kHz; stored at 16 kHz.")
+    ] = False,
     batch: SegmentsOption = None,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
@@ -203,6 +206,7 @@ def enhance(
         use_latents=latents,
         skip_silence=skip_silence,
         loudness=loudness,
+        extend_band=extend_band,
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
     )
     resources = Resources.on(choose_device(device), batch)

@@ -200,6 +200,18 @@ def train_by_example(
     run(lambda: ExampleTask(separator), data, options, for_diffuse=False)
 
 
+@train.command("band-above")
+def train_band_above(
+    data: DataOption, out: Annotated[Path, typer.Option(help="Weights to write; an existing file is replaced.")]
+) -> None:
+    """Learn how loud speech is above a telephone's band, for `enhance --extend-band`; takes half a minute."""
+    from exdiff_cli.training.band_above import fit
+    from exdiff_cli.training.pool import load_training_audio
+
+    errors = fit(load_training_audio(data, for_diffuse=False), out)
+    typer.echo(f"{out}: off by {errors.of_the_network} dB in its bands; the mean of all by {errors.of_the_mean}")
+
+
 @train.command("average")
 def train_average(
     weights: Annotated[list[Path], typer.Argument(help="Weights of runs that began from the same, *.safetensors.")],

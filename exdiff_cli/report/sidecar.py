@@ -105,8 +105,11 @@ class QualityReport(_Model):
     @property
     def is_converted(self) -> bool:
         """Whether the result is not stored as its original is."""
-        first, second = self.input, self.output
-        return (first.container, first.subtype) != (second.container, second.subtype)
+        return _stored_as(self.input) != _stored_as(self.output)
+
+
+def _stored_as(file: AudioFile) -> tuple[str, str, int]:
+    return file.container, file.subtype, file.sample_rate
 
 
 SUFFIX: Final = ".quality.json"
