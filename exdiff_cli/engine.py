@@ -211,7 +211,8 @@ def remove_leftovers(output: Path, untouched_for: float = 0.0) -> None:
     try:
         for leftover in output.rglob(TEMPORARY_GLOB):
             with suppress(FileNotFoundError):
-                if not untouched_for or time.time() - leftover.stat().st_mtime > untouched_for:
+                # Not by the time of modification: a result has its recording's before it has its name.
+                if not untouched_for or time.time() - leftover.stat().st_ctime > untouched_for:
                     leftover.unlink()
     except OSError as error:
         problem = f"what a killed run left cannot be removed ({error.strerror})"

@@ -17,6 +17,13 @@ from exdiff_cli.measures.meter import Meter
 from exdiff_cli.settings import Settings
 
 WINDOW_SECONDS = 10
+MOST_WINDOW_SAMPLES = 1 << 24
+"""Of all channels together: 64 of them at 768 kHz would fill gigabytes in ten seconds."""
+
+
+def window_frames(recording: Recording) -> int:
+    """How much of a recording is held at a time."""
+    return min(WINDOW_SECONDS * recording.sample_rate, MOST_WINDOW_SAMPLES // recording.channels)
 
 
 class Result:
@@ -64,12 +71,13 @@ class Result:
         elif kept.shape[1]:
             self._loudness.push(kept)
             self._spool.write(kept)
+            self.writer.touch()
 
     def complete(self) -> None:
         """Write what is left and check it; it lies whole at the writer's temporary file then. Raises RecordingError."""
         if self._spool is not None:
             self._gain = self._needed_gain()
-            for window in self._spool.windows(WINDOW_SECONDS * self._recording.sample_rate):
+            for window in self._spool.windows(window_frames(self._recording)):
                 self._limit(window * self._gain)
         self._put(self._limiter.flush())
         self.writer.complete()

@@ -23,7 +23,7 @@ PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 8}
 LOUDNESS = (-50.0, -5.0)
 """What may be asked for, in LUFS."""
 
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
 

@@ -25,7 +25,7 @@ from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.measures.meter import Meter
-from exdiff_cli.result import WINDOW_SECONDS, Result
+from exdiff_cli.result import Result, window_frames
 from exdiff_cli.settings import Settings
 
 STAGES = ("decode", "extract", "diffuse", "join", "score")
@@ -109,7 +109,7 @@ class RecordingStream:
         rate, channels = self.recording.sample_rate, self.recording.channels
         downsampler = StreamResampler(rate, self._model_rate)
         segmenters = [Segmenter(self._plan) for _ in range(channels)]
-        self.reader = read_windows(self.recording, WINDOW_SECONDS * rate)
+        self.reader = read_windows(self.recording, window_frames(self.recording))
         began = perf_counter()
         for window in self.reader:
             if self.failed:

@@ -46,7 +46,8 @@ def encode(
         stream: Any = container.add_stream(codec, rate=rate, layout=layout)
         stream.bit_rate = 12_200 if "amr" in codec else 64_000 * len(samples)
         to_codec = av.AudioResampler(stream.format, layout, rate)
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
         for given in (frame, None):
             for converted in to_codec.resample(given):

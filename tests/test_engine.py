@@ -515,6 +515,18 @@ def test_a_disk_that_takes_every_other_result_goes_on(
     assert (len(result.done), len(result.failed), result.refused, result.left) == (4, 4, False, 0)
 
 
+def test_what_another_run_is_about_to_publish_is_no_leftover(tmp_path: Path) -> None:
+    """It has the time of its recording already, which may be years ago."""
+    source = store(tmp_path / "a.wav", 0.5)
+    os.utime(source, (10**9, 10**9))
+    recording = probe(source)
+    with AtomicWriter(tmp_path / "out" / "a.wav", recording) as writer:
+        writer.write(samples_of(source))
+        writer.complete()
+        engine.remove_leftovers(tmp_path / "out", 60.0)
+    assert probe(tmp_path / "out" / "a.wav").modified_ns == 10**18
+
+
 def test_leftovers_that_cannot_be_removed_are_named_and_the_run_goes_on(
     run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -757,11 +769,9 @@ def test_shards_share_an_output_folder(run: Run, calls: Path, tmp_path: Path) ->
     """Together they do all, each once, and what another is still writing is left alone."""
     out = tmp_path / "out"
     found = discover([calls], out, AUDIO_SUFFIXES)
-    fresh, old = out / ".exdiff-0.part", out / ".exdiff-1.part"
     out.mkdir()
-    for path in (fresh, old):
-        path.touch()
-    os.utime(old, (0, 0))
+    written = out / ".exdiff-0.part"
+    written.touch()
     done = []
     for number in (1, 2):
         shard = Shard(number, 2)
@@ -770,8 +780,17 @@ def test_shards_share_an_output_folder(run: Run, calls: Path, tmp_path: Path) ->
         done += [outcome.job.relative.name for outcome in result.done]
         assert (out / ".exdiff" / shard.name / "manifest.jsonl").exists()
     assert sorted(done) == ["0.wav", "1.wav", "2.wav"]
-    assert fresh.exists()
-    assert not old.exists()
+    assert written.exists()
+
+
+def test_what_nobody_has_written_to_for_an_hour_is_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leftover = tmp_path / ".exdiff-1.part"
+    leftover.touch()
+    for minutes, is_there in ((59, True), (61, False)):
+        now = leftover.stat().st_ctime + 60 * minutes
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        engine.remove_leftovers(tmp_path, engine.OTHERS_SECONDS)
+        assert leftover.exists() == is_there
 
 
 # --- ending before all is done ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -29,7 +30,9 @@ READ = [
     ("amr", "libopencore_amrnb", 8_000, "mono", "AMR", "AMR_NB", 220),
     ("adts", "aac", 22_050, "mono", "ADTS", "AAC", 2_048),
     ("asf", "wmav2", 44_100, "stereo", "ASF", "WMAV2", 4_096),
+    ("matroska", "flac", 48_000, "7.1", "MATROSKA", "FLAC", 0),
 ]
+CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6, "7.1": 8}
 
 
 def sound(channels: int, rate: int, frames: int = FRAMES) -> Samples:
@@ -52,7 +55,7 @@ def m4a(tmp_path: Path) -> Path:
 def test_what_others_wrote_is_read(
     tmp_path: Path, muxer: str, codec: str, rate: int, layout: str, container: str, subtype: str, slack: int
 ) -> None:
-    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    channels = CHANNELS[layout]
     original = sound(channels, rate)
     path = encode(tmp_path / "misnamed.txt", muxer, codec, rate, layout, original)
     recording = probe(path)
@@ -84,7 +87,9 @@ KEPT = [
     ("ipod", "aac", 8_000, "stereo"),
     ("mp4", "aac", 44_100, "5.1"),
     ("ipod", "alac", 48_000, "stereo"),
+    ("ipod", "aac", 48_000, "7.1"),
     ("webm", "libopus", 48_000, "stereo"),
+    ("webm", "libopus", 48_000, "7.1"),
 ]
 
 
@@ -93,7 +98,7 @@ KEPT = [
 def test_results_are_of_the_same_format_and_length(
     tmp_path: Path, muxer: str, codec: str, rate: int, layout: str, frames: int
 ) -> None:
-    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    channels = CHANNELS[layout]
     exact = {"movie_timescale": str(rate)} if muxer != "webm" else None
     source = probe(encode(tmp_path / "source", muxer, codec, rate, layout, sound(channels, rate, frames), exact))
     with AtomicWriter(tmp_path / "result", source) as writer:
@@ -151,6 +156,72 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, muxer: str, codec: str) -
     with file_size_limit(2_000), refused, AtomicWriter(tmp_path / "out" / "b", source) as writer:
         writer.write(load(source))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def with_a_gap(path: Path, muxer: str, codec: str, size: int, gap: int) -> Path:
+    """Fifty packets, ``gap`` samples of nothing, and fifty more, as a recorder leaves them that was paused."""
+    with av.open(str(path), "w", format=muxer, options={"movie_timescale": "48000"}) as container:
+        track: Any = container.add_stream(codec, rate=48_000, layout="mono")
+        to_codec = av.AudioResampler(track.format, "mono", 48_000)
+        for number in range(100):
+            frame = av.AudioFrame.from_ndarray(sound(1, 48_000, size), format="fltp", layout="mono")
+            frame.sample_rate = 48_000
+            (converted,) = to_codec.resample(frame)
+            converted.pts = number * size + (gap if number >= 50 else 0)
+            container.mux(track.encode(converted))
+        container.mux(track.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("muxer", "codec", "size"), [("mp4", "aac", 1_024), ("webm", "libopus", 960)])
+def test_a_gap_in_a_file_s_times_is_silence(tmp_path: Path, muxer: str, codec: str, size: int) -> None:
+    recording = probe(with_a_gap(tmp_path / "a", muxer, codec, size, 96_000))
+    assert recording.frames == pytest.approx(100 * size + 96_000, abs=100)
+    decoded = load(recording)[0]
+    silent = np.flatnonzero(np.convolve(decoded != 0, np.ones(480), "valid") == 0)
+    assert silent[0] == pytest.approx(50 * size, abs=1_500)
+    assert silent[-1] - silent[0] == pytest.approx(96_000, abs=3_000)
+
+
+def test_times_that_waver_are_no_gaps(tmp_path: Path) -> None:
+    assert probe(with_a_gap(tmp_path / "a", "webm", "libopus", 960, 1_440)).frames == pytest.approx(96_000, abs=100)
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+@pytest.mark.parametrize("stored", [("MP4", "AAC"), ("MP4", "ALAC"), ("MATROSKA", "OPUS")])
+def test_what_can_be_written_is_known_beforehand(tmp_path: Path, channels: int, stored: tuple[str, str]) -> None:
+    recording = Recording(tmp_path / "a.wav", 48_000, channels, 5_000, "WAV", "PCM_16")
+    output = OutputFormat(*stored, "FILE", ".x")
+    if not ffmpeg.can_write(output, recording):
+        assert channels in (3, 4, 7, 8), "the usual layouts can be written"
+        return
+    with AtomicWriter(tmp_path / "b", recording, output) as writer:
+        writer.write(sound(channels, 48_000, 5_000))
+    assert (probe(writer.target).frames, probe(writer.target).channels) == (5_000, channels)
+
+
+@pytest.mark.parametrize(("bits", "subtype"), [(16, "PCM_16"), (24, "PCM_24")])
+def test_lossless_samples_stay_as_wide_as_they_were(tmp_path: Path, bits: int, subtype: str) -> None:
+    recording = Recording(tmp_path / "a.wav", 48_000, 2, 5_000, "WAV", subtype, bits=bits)
+    with AtomicWriter(tmp_path / "b", recording, OutputFormat("MP4", "ALAC", "FILE", ".m4a")) as writer:
+        writer.write(sound(2, 48_000, 5_000))
+    assert probe(writer.target).bits == bits
+
+
+def test_the_number_of_a_track_goes_over(tmp_path: Path) -> None:
+    """Both libraries have it, by different names."""
+    recording = Recording(tmp_path / "a.wav", 48_000, 1, 5_000, "WAV", "PCM_16", tags=(("tracknumber", "7"),))
+    for stored in (OutputFormat("MP4", "AAC", "FILE", ".m4a"), OutputFormat("FLAC", "PCM_16", "FILE", ".flac")):
+        with AtomicWriter(tmp_path / "b", recording, stored) as writer:
+            writer.write(sound(1, 48_000, 5_000))
+        recording = probe(writer.target)
+        assert dict(recording.tags)["tracknumber"] == "7"
+
+
+def test_more_channels_than_a_layout_has_a_name_for_are_read(tmp_path: Path) -> None:
+    original = sound(16, 48_000)
+    recording = probe(encode(tmp_path / "a.mkv", "matroska", "pcm_s16le", 48_000, "hexadecagonal", original))
+    np.testing.assert_allclose(load(recording), original, rtol=0, atol=1e-4)
 
 
 def test_a_list_of_other_files_stays_closed(tmp_path: Path, m4a: Path) -> None:

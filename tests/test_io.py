@@ -195,6 +195,16 @@ def test_one_wrong_bit_in_ogg_is_refused(tmp_path: Path, subtype: str, share: fl
     assert any(word in refusal(path) for word in ("damaged", "decoded"))
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_files_joined_end_to_end_are_refused(tmp_path: Path, subtype: str) -> None:
+    """libsndfile reads the first of them and says nothing of the others."""
+    first, second = (store(tmp_path / name, sound(frames=9_000), 16_000, "OGG", subtype) for name in ("1", "2"))
+    joined = tmp_path / "joined.ogg"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(RecordingError, match="several recordings end to end"):
+        list(read_windows(probe(joined), 1_000))
+
+
 @pytest.mark.parametrize("size", [0xFFFF_FFFF, 0x7FFF_F000, 0x8000_0000])
 def test_a_wav_from_a_pipe_does_not_count_as_cut_off(wav: Path, size: int) -> None:
     patch(wav, wav.read_bytes().index(b"data") + 4, size.to_bytes(4, "little"))

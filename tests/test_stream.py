@@ -13,7 +13,7 @@ import soundfile
 from bundles import OVERLAP, SAMPLER, SEGMENT
 from recordings import cut_off, samples_of, store, talk
 
-from exdiff_cli import stream as stream_module
+from exdiff_cli import result as result_module
 from exdiff_cli.audio.io import AtomicWriter, probe
 from exdiff_cli.audio.limiter import true_peaks
 from exdiff_cli.errors import RecordingError
@@ -125,7 +125,7 @@ def test_decoding_in_windows_leaves_no_seams(tmp_path: Path, monkeypatch: pytest
     source = store(tmp_path / "a.wav", 23.7, rate=rate, channels=2, subtype="FLOAT")
     results = []
     for seconds in (600, 2, WINDOW_SECONDS):
-        monkeypatch.setattr(stream_module, "WINDOW_SECONDS", seconds)
+        monkeypatch.setattr(result_module, "WINDOW_SECONDS", seconds)
         stream = open_stream(source, tmp_path / f"{seconds}.wav")
         for piece in stream.pieces():
             stream.accept(piece, np.tanh(3 * piece.piece.samples))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,12 @@ _NOT_COPIED = _SOUND | _OF_THE_SOUND | _PADDING
 
 _ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
 _HEAD_BYTES = 12
+_MOST_CHUNKS = 10_000
+"""Files that hold more hold rubbish behind their sound."""
+
+_EXTENSIBLE, _MASK_END = 0xFFFE, 24
+"""What a ``fmt `` says that names its loudspeakers, in four bytes that end there."""
+
 _LONG = 0xFFFF_FFFF
 _PIECE = 1 << 20
 
@@ -36,7 +43,7 @@ class Chunk:
 
 
 class DoesNotFitError(ValueError):
-    """A file has no room for the chunks of another."""
+    """The chunks of a file cannot be those of another, and why."""
 
 
 def chunks(file: BinaryIO) -> Iterator[Chunk]:
@@ -46,10 +53,15 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
     place, long_data = _HEAD_BYTES, None
     while order and place + 8 <= end:
         file.seek(place)
-        name, size = struct.unpack(order + "4sI", file.read(8))
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        name, size = struct.unpack(order + "4sI", head)
         start = place + 8
-        if name == b"ds64":
-            long_data = struct.unpack("<8xQ", file.read(16))[0]
+        if not (name.isascii() and name.decode("ascii").isprintable()):
+            return  # Recorders that reserve room leave zeros behind their sound.
+        if name == b"ds64" and 16 <= size <= end - start:
+            long_data = int.from_bytes(file.read(16)[8:], "little")
         if name == b"data" and size == _LONG:
             size = end - start if long_data is None else long_data
         if start + size > end:
@@ -68,13 +80,20 @@ def _order(file: BinaryIO) -> str:
 def copy_chunks(source: BinaryIO, target: Path) -> None:
     """Append to ``target`` the chunks of ``source`` that are not its sound; both are of one form.
 
-    Raises :class:`DoesNotFitError` where the file would grow beyond what its head can say, before it is touched.
+    Their loudspeakers are the same, too. Raises :class:`DoesNotFitError` where the chunks cannot be copied, before the
+    file is touched.
     """
-    copied = [chunk for chunk in chunks(source) if chunk.name not in _NOT_COPIED]
-    if not copied:
-        return
+    found = list(islice(chunks(source), _MOST_CHUNKS + 1))
     with target.open("r+b") as file:
+        _copy_loudspeakers(source, file)
+        copied = [chunk for chunk in found if chunk.name not in _NOT_COPIED]
+        if not copied:
+            return
+        if len(found) > _MOST_CHUNKS:
+            raise DoesNotFitError(f"it has more than {_MOST_CHUNKS} chunks")
         order = _order(file)
+        if order != _order(source):
+            raise DoesNotFitError("its numbers are stored in another byte order")
         end = file.seek(0, 2)
         size = end + end % 2 + sum(8 + chunk.size + chunk.size % 2 for chunk in copied)
         is_long = _is_long(file)
@@ -82,13 +101,37 @@ def copy_chunks(source: BinaryIO, target: Path) -> None:
             raise DoesNotFitError("its tags and chunks would take it beyond 4 GiB")
         file.seek(end)
         file.write(bytes(end % 2))
-        for chunk in copied:
-            file.write(struct.pack(order + "4sI", chunk.name, chunk.size))
-            source.seek(chunk.start)
-            _copy(source, file, chunk.size)
-            file.write(bytes(chunk.size % 2))
+        try:
+            for chunk in copied:
+                file.write(struct.pack(order + "4sI", chunk.name, chunk.size))
+                source.seek(chunk.start)
+                _copy(source, file, chunk.size)
+                file.write(bytes(chunk.size % 2))
+        except DoesNotFitError:
+            file.truncate(end)
+            raise
         file.seek(20 if is_long else 4)
         file.write(struct.pack("<Q" if is_long else order + "I", size - 8))
+
+
+def _copy_loudspeakers(source: BinaryIO, target: BinaryIO) -> None:
+    """Which channel is for which loudspeaker; libsndfile puts what is usual for so many channels."""
+    named, place = _loudspeakers(source), _loudspeakers(target)
+    if named is not None and place is not None:
+        source.seek(named)
+        target.seek(place)
+        target.write(source.read(4))
+
+
+def _loudspeakers(file: BinaryIO) -> int | None:
+    """Where a file names them, if it does."""
+    for chunk in islice(chunks(file), _MOST_CHUNKS):
+        if chunk.name == b"fmt ":
+            file.seek(chunk.start)
+            content = file.read(_MASK_END)
+            is_named = len(content) == _MASK_END and content[:2] == _EXTENSIBLE.to_bytes(2, "little")
+            return chunk.start + _MASK_END - 4 if is_named else None
+    return None
 
 
 def _is_long(file: BinaryIO) -> bool:
@@ -100,6 +143,6 @@ def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
     while count:
         piece = source.read(min(count, _PIECE))
         if not piece:
-            raise EOFError
+            raise DoesNotFitError("the recording has become shorter meanwhile")
         target.write(piece)
         count -= len(piece)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
 from exdiff_cli.audio.limits import UNLIMITED, refuse_absurd
@@ -51,6 +51,16 @@ _BIT_RATES = (6_000, 256_000)
 _USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 _TAGS = ("title", "artist", "album", "comment", "copyright", "date", "genre", "track")
+_OTHER_NAMES = {"track": "tracknumber"}
+"""What libsndfile calls a tag."""
+
+_TIMED = ("mov", "matroska")
+"""Containers in which each packet has an exact time of its own."""
+
+_GAP_SECONDS = 0.1
+"""Times may waver by less; FFmpeg's own resampler takes as much for a gap."""
+
+_SILENCE_FRAMES = 1 << 16
 
 _TOLERATED_SECONDS = 0.2
 """Containers round their lengths, to a millisecond or a packet."""
@@ -103,18 +113,43 @@ class _Source:
     def blocks(self) -> Iterator[Samples]:
         """All of the track as ``(channels, n)`` float32, up to the length that is promised."""
         left = self.promised
-        shape = (self.first.sample_rate, self.first.layout.name)
-        to_float = av.AudioResampler(format="fltp")
+        for whole in self._continuous():
+            block = whole[:, :left]
+            left = None if left is None else left - block.shape[1]
+            if block.shape[1]:
+                yield block
+
+    def _continuous(self) -> Iterator[Samples]:
+        """What is decoded, with silence where a container's times leave a gap: players keep still there, too."""
+        channels, done = self.first.layout.nb_channels, 0
+        # Of planes, one a channel, PyAV reaches no more than eight.
+        to_float = av.AudioResampler(format="flt")
         for frame in chain([self.first], self._frames):
-            if (frame.sample_rate, frame.layout.name) != shape:
-                _refuse(self.path, "changes its sample rate or channels midway", "convert it to WAV or FLAC first")
-            if frame.is_corrupt:
-                _refuse(self.path, f"is damaged at {frame.time or 0.0:.1f} s", "copy it again from its source")
+            self._refuse_unlike(frame)
+            for silence in _silences(self._gap(frame, done), channels):
+                done += silence.shape[1]
+                yield silence
             for converted in to_float.resample(frame):
-                block: Samples = converted.to_ndarray().astype(np.float32, copy=False)[:, :left]
-                left = None if left is None else left - block.shape[1]
-                if block.shape[1]:
-                    yield block
+                done += converted.samples
+                yield np.ascontiguousarray(converted.to_ndarray().reshape(-1, channels).T)
+
+    def _refuse_unlike(self, frame: av.AudioFrame) -> None:
+        first = self.first
+        if (frame.sample_rate, frame.layout.name) != (first.sample_rate, first.layout.name):
+            _refuse(self.path, "changes its sample rate or channels midway", "convert it to WAV or FLAC first")
+        if frame.is_corrupt:
+            _refuse(self.path, f"is damaged at {frame.time or 0.0:.1f} s", "copy it again from its source")
+
+    def _gap(self, frame: av.AudioFrame, done: int) -> int:
+        """Samples that are missing between what was decoded so far and the time of a frame."""
+        if frame.time is None or self.first.time is None or not self._is_timed:
+            return 0
+        missing = round((frame.time - self.first.time) * self.first.sample_rate) - done
+        return missing if missing > _GAP_SECONDS * self.first.sample_rate else 0
+
+    @property
+    def _is_timed(self) -> bool:
+        return self.container.format.name.startswith(_TIMED)
 
     def refuse_partial(self, frames: int) -> None:
         """RecordingError where so many frames are fewer than the container says."""
@@ -159,6 +194,13 @@ class _Source:
             yield f"only the first of {tracks} sound tracks"
         if any(not stream.disposition & Disposition.attached_pic for stream in self.container.streams.video):
             yield "only the sound of a video"
+
+
+def _silences(frames: int, channels: int) -> Iterator[Samples]:
+    """So many frames of silence, in pieces."""
+    while frames > 0:
+        yield np.zeros((channels, min(frames, _SILENCE_FRAMES)), np.float32)
+        frames -= _SILENCE_FRAMES
 
 
 def _refuse(path: Path, problem: str, remedy: str) -> Any:
@@ -235,7 +277,7 @@ def _decoding(path: Path) -> Iterator[_Source]:
 
 def _tags(source: _Source) -> tuple[tuple[str, str], ...]:
     found = {**source.container.metadata, **source.stream.metadata}
-    return tuple((name, found[name]) for name in _TAGS if found.get(name))
+    return tuple((_OTHER_NAMES.get(name, name), found[name]) for name in _TAGS if found.get(name))
 
 
 def missing_codecs() -> list[str]:
@@ -263,7 +305,25 @@ def own_format(recording: Recording) -> OutputFormat | None:
 def can_write(output: OutputFormat, recording: Recording) -> bool:
     """Whether a format takes a recording's sample rate and channels."""
     rates = _RATES.get(output.subtype, (recording.sample_rate,))
-    return recording.sample_rate in rates and bool(_layout_of(recording))
+    if recording.sample_rate not in rates or not _layout_of(recording):
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=_MUXERS[output.container]) as container:
+            _add_stream(container, output, recording).codec_context.open()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _add_stream(container: OutputContainer, output: OutputFormat, recording: Recording) -> AudioStream:
+    codec: Literal["aac"] = _ENCODERS[output.subtype]  # type: ignore[assignment]  # PyAV's types know a few only
+    stream = container.add_stream(codec, rate=recording.sample_rate, layout=_layout_of(recording))
+    bit_rate = output.bit_rate or recording.bit_rate
+    if output.subtype == "ALAC":
+        stream.format = "s16p" if recording.bits <= 16 else "s32p"
+    elif bit_rate:
+        stream.bit_rate = bit_rate
+    return stream
 
 
 def _layout_of(recording: Recording) -> str:
@@ -297,17 +357,15 @@ class Encoder:
         options = {"movie_timescale": str(self._rate)} if output.container == "MP4" else {}
         container = av.open(self._sink, "w", format=_MUXERS[output.container], options=options)
         self._container = self._stack.enter_context(container)
-        self._container.metadata.update(recording.tags)
-        codec: Literal["aac"] = _ENCODERS[output.subtype]  # type: ignore[assignment]  # PyAV's types know a few only
-        self._stream = self._container.add_stream(codec, rate=self._rate, layout=self._layout)
-        bit_rate = output.bit_rate or recording.bit_rate
-        if bit_rate and output.subtype != "ALAC":
-            self._stream.bit_rate = bit_rate
+        own_names = {other: name for name, other in _OTHER_NAMES.items()}
+        self._container.metadata.update({own_names.get(name, name): text for name, text in recording.tags})
+        self._stream = _add_stream(self._container, output, recording)
         self._to_codec = av.AudioResampler(self._stream.format, self._layout, self._rate)
 
     def write(self, samples: Samples) -> None:
         """Append ``(channels, n)`` samples."""
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate, frame.pts = self._rate, self._done
         self._done += samples.shape[1]
         with self._telling():

@@ -126,6 +126,11 @@ class AtomicWriter:
             self._encoder.write(samples if self.format.is_floating else samples.clip(-1.0, 1.0))
         self.frames_written += samples.shape[-1]
 
+    def touch(self) -> None:
+        """Show whoever looks for what a killed run left that this is still being made."""
+        with writing(self.target):
+            os.utime(self.temporary)
+
     def complete(self) -> None:
         """Close and check what was written, which lies whole at ``temporary`` then. Raises RecordingError."""
         self._close()

@@ -10,12 +10,11 @@ from typing import Any
 
 from mutagen import MutagenError
 from mutagen.flac import FLAC
-from mutagen.mp3 import MP3
 from mutagen.mp4 import MP4
 from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 
-from exdiff_cli.audio import chunks
+from exdiff_cli.audio import chunks, mp3_tags
 from exdiff_cli.audio.recording import OutputFormat, Recording, opened
 from exdiff_cli.publish import writing
 
@@ -23,9 +22,13 @@ _TAGGED = {
     ("FLAC", ""): FLAC,
     ("OGG", "VORBIS"): OggVorbis,
     ("OGG", "OPUS"): OggOpus,
-    ("MP3", ""): MP3,
     ("MP4", ""): MP4,
 }
+_MP3 = "MP3"
+
+_OF_THE_SOUND = ("itunsmpb", "itunnorm", "replaygain_", "r128_")
+"""In names of what is true of the samples that were, not of those that are: players would cut off what the old encoder
+had added, or turn up what was quiet."""
 
 
 def is_copied(recording: Recording, output: OutputFormat) -> bool:
@@ -36,6 +39,8 @@ def is_copied(recording: Recording, output: OutputFormat) -> bool:
 
 def _kind(container: str, subtype: str) -> Any:
     """The class that reads a format's tags, or the name of its form of chunks; None where it has neither."""
+    if container == _MP3:
+        return _MP3
     return _TAGGED.get((container, subtype)) or _TAGGED.get((container, "")) or chunks.CONTAINERS.get(container)
 
 
@@ -47,7 +52,9 @@ def copy_metadata(recording: Recording, target: Path) -> str | None:
     kind = _kind(recording.container, recording.subtype)
     try:
         with opened(recording.path) as source, writing(target):
-            if isinstance(kind, str):
+            if kind == _MP3:
+                mp3_tags.copy_tags(source, target)
+            elif isinstance(kind, str):
                 chunks.copy_chunks(source, target)
             else:
                 _copy_tags(kind, recording.path, target)
@@ -68,14 +75,18 @@ def _copy_tags(kind: Any, source: Path, target: Path) -> None:
         raise
 
 
+def _is_of_the_sound(name: str) -> bool:
+    return any(each in name.lower() for each in _OF_THE_SOUND)
+
+
 def _replace_tags(kind: Any, first: Any, second: Any) -> None:
     if second.tags is None:
         second.add_tags()
-    if kind in (MP3, MP4):
+    if kind is MP4:
         second.tags.clear()
-        second.tags.update(first.tags)
+        second.tags.update({name: value for name, value in first.tags.items() if not _is_of_the_sound(name)})
         return
-    second.tags[:] = first.tags[:]
+    second.tags[:] = [(name, value) for name, value in first.tags if not _is_of_the_sound(name)]
     if kind is FLAC:
         second.cuesheet = first.cuesheet
         second.clear_pictures()

@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile as sf
 
+from exdiff_cli.audio import mp3_tags
 from exdiff_cli.audio.limits import UNLIMITED, refuse_absurd
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
@@ -52,7 +54,8 @@ _TOLERATED_BYTES = 64
 _PLACEHOLDERS = (range(0x7FFF_0000, 0x8000_1000), range(0xFFFF_0000, 0x1_0000_0000))
 _WAV_LIMIT = 2**32 + 2**16
 _UNKNOWN_FRAMES = 2**62
-_OGG_HEADER = 27
+_OGG_HEADER, _OGG_FIRST = 27, 0x02
+_OGG_BEFORE_SOUND = (bytes(8), b"\xff" * 8)  # positions of pages in which nothing can be heard, or nothing ends
 _MIRRORED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _OPUS_BIT_RATES = (6_000, 256_000)  # a channel
 _MP3_BIT_RATES = {32_000: (32_000, 320_000), 16_000: (8_000, 160_000), 0: (8_000, 64_000)}
@@ -148,7 +151,8 @@ def _bit_rate(raw: BinaryIO, subtype: str, seconds: float) -> int | None:
     """The mean of a lossy codec, as far as tags and pictures do not count."""
     if subtype not in ("MPEG_LAYER_III", "OPUS"):
         return None
-    return round(8 * (os.fstat(raw.fileno()).st_size - _id3_bytes(raw)) / seconds)
+    tags = mp3_tags.head_bytes(raw) + mp3_tags.tail_bytes(raw) if subtype == "MPEG_LAYER_III" else _ogg_head_bytes(raw)
+    return round(8 * (os.fstat(raw.fileno()).st_size - tags) / seconds)
 
 
 def _bits(subtype: str) -> int:
@@ -163,14 +167,8 @@ def _is_estimate(raw: BinaryIO, source: sf.SoundFile) -> bool:
 
 def _has_length_tag(raw: BinaryIO) -> bool:
     """Whether the first MP3 frame is the one that LAME and others write to hold the length."""
-    frame = os.pread(raw.fileno(), 4_096, _id3_bytes(raw))
+    frame = os.pread(raw.fileno(), 4_096, mp3_tags.head_bytes(raw))
     return any(tag in frame for tag in _MP3_TAGS)
-
-
-def _id3_bytes(raw: BinaryIO) -> int:
-    """Length of the ID3v2 tag at the start; its size is a number of four digits of seven bits."""
-    head = os.pread(raw.fileno(), 10, 0)
-    return 10 + sum(byte << 7 * place for place, byte in enumerate(head[:5:-1])) if head[:3] == b"ID3" else 0
 
 
 def _count_frames(source: sf.SoundFile, most: float) -> int:
@@ -201,18 +199,38 @@ def _is_cut_off(source: sf.SoundFile) -> bool:
 def _refuse_damaged_pages(path: Path, raw: BinaryIO) -> None:
     """Raise RecordingError for an Ogg page that is incomplete or fails its check (RFC 3533, section 6).
 
-    libsndfile drops such pages, and the first or last of them without any error.
+    libsndfile drops such pages, and the first or last of them without any error; likewise all that follows where a
+    second stream begins behind the first.
     """
-    offset, size = _id3_bytes(raw), os.fstat(raw.fileno()).st_size
-    while offset < size:
-        header = os.pread(raw.fileno(), _OGG_HEADER + 255, offset)
-        lacing = header[_OGG_HEADER : _OGG_HEADER + header[26]] if len(header) > 26 else b""
-        page = os.pread(raw.fileno(), _OGG_HEADER + len(lacing) + sum(lacing), offset)
+    offset, size = mp3_tags.head_bytes(raw), os.fstat(raw.fileno()).st_size
+    has_sound = False
+    for page in _ogg_pages(raw, offset):
         if page[:4] != b"OggS" or _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
             raise RecordingError(
                 path, f"damaged or cut off at byte {offset} of {size}", "copy it again from its source"
             )
+        is_first = bool(page[5] & _OGG_FIRST)
+        if is_first and has_sound:
+            raise RecordingError(path, "holds several recordings end to end", "split it, or convert it to WAV or FLAC")
+        has_sound |= not is_first
         offset += len(page)
+
+
+def _ogg_pages(raw: BinaryIO, offset: int) -> Iterator[bytes]:
+    """What lies from ``offset`` on, page by page; what is no page ends it."""
+    while header := os.pread(raw.fileno(), _OGG_HEADER + 255, offset):
+        lacing = header[_OGG_HEADER : _OGG_HEADER + header[26]] if len(header) > 26 else b""
+        page = os.pread(raw.fileno(), _OGG_HEADER + len(lacing) + sum(lacing), offset)
+        yield page
+        if page[:4] != b"OggS":
+            return
+        offset += len(page)
+
+
+def _ogg_head_bytes(raw: BinaryIO) -> int:
+    """Length of the pages before the sound, where tags and pictures are."""
+    pages = takewhile(lambda page: page[6:14] in _OGG_BEFORE_SOUND, _ogg_pages(raw, mp3_tags.head_bytes(raw)))
+    return mp3_tags.head_bytes(raw) + sum(map(len, pages))
 
 
 def _ogg_checksum(page: bytes) -> int:
@@ -225,7 +243,7 @@ def _ogg_checksum(page: bytes) -> int:
 def _refuse_rest(path: Path, raw: BinaryIO, source: sf.SoundFile) -> None:
     """Raise RecordingError for MP3 files joined end to end, or of varying bit rate with no length tag."""
     rest = os.fstat(raw.fileno()).st_size - os.lseek(raw.fileno(), 0, os.SEEK_CUR)
-    if source.format == "MP3" and rest > _MP3_TRAILER:
+    if source.format == "MP3" and rest - mp3_tags.tail_bytes(raw) > _MP3_TRAILER:
         raise RecordingError(path, "holds more audio than its header says", "convert it to WAV or FLAC first")
 
 
