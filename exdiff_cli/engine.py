@@ -24,7 +24,7 @@ from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import ExdiffError, ExitCode, OutputError, RecordingError
+from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import MadeWith, Manifest, fingerprint
@@ -53,13 +53,17 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one recording: ``report`` where it was done now, ``error`` in one line where it failed."""
+    """What became of one recording: ``report`` where it was done now, ``error`` in one line where it failed.
+
+    ``gated`` where it failed because its result was not good enough.
+    """
 
     job: Job
     output: Path | None = None
     report: QualityReport | None = None
     error: str | None = None
     skipped: bool = False
+    gated: bool = False
 
 
 @dataclass
@@ -105,7 +109,9 @@ class RunResult:
             return 128 + self.stopped_by
         if self.left and not self.gave_up:
             return ExitCode.DEADLINE
-        return ExitCode.SOME_FAILED if self.failed or self.problems else ExitCode.OK
+        if self.problems or not all(outcome.gated for outcome in self.failed):
+            return ExitCode.SOME_FAILED
+        return ExitCode.QUALITY_GATE if self.failed else ExitCode.OK
 
 
 @dataclass(frozen=True, eq=False)
@@ -379,16 +385,16 @@ class _Run:
     def _advance(self, batch: list[StreamPiece]) -> list[RecordingStream]:
         """Enhance one batch and hand each piece back; returns the streams that are complete now."""
         earlier = dict(self.enhancer.seconds)
-        results = self.enhancer([item.piece for item in batch])
+        results = self.enhancer.enhance([item.piece for item in batch])
         complete = []
-        for item, samples in zip(batch, results, strict=True):
+        for item, enhanced in zip(batch, results, strict=True):
             stream = item.stream
             for stage, seconds in self.enhancer.seconds.items():
                 stream.seconds[stage] += (seconds - earlier[stage]) / len(batch)
             if stream.failed:
                 continue
             try:
-                if stream.accept(item, samples):
+                if stream.accept(item, enhanced.samples, enhanced.risks):
                     complete.append(stream)
             except Exception as error:
                 self._fail(stream.job, error, stream)
@@ -438,7 +444,7 @@ class _Run:
         message = _explain(job, error)
         gone = stream is not None and not os.path.lexists(stream.writer.target)
         self.manifest.fail(job.relative, job.source, message, output_gone=gone)
-        self._end(Outcome(job, error=message))
+        self._end(Outcome(job, error=message, gated=isinstance(error, GateError)))
 
     def _drop(self, stream: RecordingStream) -> None:
         stream.discard()

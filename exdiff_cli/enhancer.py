@@ -1,4 +1,4 @@
-"""A batch of segments in, enhanced segments out: normalise, extract, diffuse where there is speech, restore level."""
+"""A batch of segments in, enhanced segments out: normalise, extract, diffuse where there is speech, guard."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import generate, seeded_noise
 from exdiff_cli.extract.separator import Extraction, cut
+from exdiff_cli.guard import Risk, guarded
+from exdiff_cli.measures import Floats
 from exdiff_cli.measures.activity import activity
 from exdiff_cli.settings import Settings
 from exdiff_cli.spoken import Stretch, fade, spoken_stretch
@@ -40,6 +42,14 @@ class Piece:
     seed: int
 
 
+@dataclass(frozen=True, eq=False)
+class Enhanced:
+    """What became of a piece, as long as it, and where the guard did not trust the sampler."""
+
+    samples: Samples
+    risks: tuple[Risk, ...] = ()
+
+
 def segment_seed(content_sha256: str, channel: int, index: int, seed: int) -> int:
     """A 48-bit seed that depends on what is enhanced and on the run's ``seed``, never on the batch it is in."""
     described = f"{content_sha256}:{channel}:{index}:{seed}"
@@ -53,51 +63,74 @@ class Enhancer:
     bundle: Bundle
     settings: Settings
     device: torch.device
-    seconds: dict[str, float] = field(default_factory=lambda: {"extract": 0.0, "diffuse": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: {"extract": 0.0, "diffuse": 0.0, "guard": 0.0})
 
     def __post_init__(self) -> None:
         self.bundle.to(self.device)
 
     def __call__(self, pieces: Sequence[Piece]) -> list[Samples]:
         """Enhance segments; each result depends on its own piece alone, and is padded as the piece is."""
+        return [enhanced.samples for enhanced in self.enhance(pieces)]
+
+    def enhance(self, pieces: Sequence[Piece]) -> list[Enhanced]:
+        """The same, with what the guard found."""
         by_length: dict[int, list[int]] = {}
         for index, piece in enumerate(pieces):
             by_length.setdefault(_length(piece), []).append(index)
-        results: dict[int, Samples] = {}
+        results: dict[int, Enhanced] = {}
         for length, indices in by_length.items():
             results |= zip(indices, self._of_one_length([pieces[index] for index in indices], length), strict=True)
         return [_padded(results[index], piece) for index, piece in enumerate(pieces)]
 
     @torch.inference_mode()
-    def _of_one_length(self, pieces: Sequence[Piece], length: int) -> list[Samples]:
+    def _of_one_length(self, pieces: Sequence[Piece], length: int) -> list[Enhanced]:
         mixture = torch.from_numpy(np.stack([_filled(piece, length) for piece in pieces]))
         levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
         gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
-        stretches = [self._stretch(piece, length) for piece in pieces]
-        enhanced = self._enhance((mixture * gain).to(self.device), [piece.seed for piece in pieces], stretches)
-        restored = torch.where(levels < SILENCE_RMS, mixture, enhanced.cpu() / gain)
-        return list(restored.numpy())
+        speech = [self._speech(piece) for piece in pieces]
+        stretches = [self._stretch(probabilities, length) for probabilities in speech]
+        heard = (mixture * gain).to(self.device)
+        signals = self._enhance(heard, [piece.seed for piece in pieces], stretches)
+        silent = levels < SILENCE_RMS
+        estimates, samples = (torch.where(silent, mixture, each.cpu() / gain).numpy() for each in signals)
+        with self._timing("guard"):
+            return list(map(self._guard, pieces, estimates, samples, speech))
 
-    def _stretch(self, piece: Piece, length: int) -> Stretch | None:
+    def _speech(self, piece: Piece) -> Floats:
+        """The detector's probabilities; none where no sampler runs."""
+        if not self.settings.sampler.steps:
+            return np.zeros(0, np.float32)
+        heard = piece.samples[: piece.valid]
+        return activity(heard * (LEVEL_RMS / max(_rms(heard), SILENCE_RMS)))
+
+    def _stretch(self, speech: Floats, length: int) -> Stretch | None:
         """What of a piece the sampler is for."""
         if not (self.settings.skip_silence and self.settings.sampler.steps):
             return Stretch(0, length)
-        heard = piece.samples[: piece.valid]
-        probabilities = activity(heard * (LEVEL_RMS / max(_rms(heard), SILENCE_RMS)))
-        return spoken_stretch(probabilities, length, LENGTH_STEP, SHORTEST)
+        return spoken_stretch(speech, length, LENGTH_STEP, SHORTEST)
 
-    def _enhance(self, mixture: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> Tensor:
+    def _guard(self, piece: Piece, estimate: Samples, sample: Samples, speech: Floats) -> Enhanced:
+        if not len(speech):
+            return Enhanced(sample)
+        mixture, found, tried = (signal[: piece.valid] for signal in (piece.samples, estimate, sample))
+        made, risks = guarded(mixture, found, tried, speech, self.settings.on_risk)
+        return Enhanced(np.concatenate([made, sample[piece.valid :]]), risks)
+
+    def _enhance(self, mixture: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> tuple[Tensor, Tensor]:
+        """Extract's estimate and what the sampler made of it, which may be the same."""
         spectral = self.bundle.spectral
         spectrum = analyse(mixture, spectral)
         # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             with self._timing("extract"):
                 extraction = self._extract(spectrum)
-            estimate = extraction.estimate
+            sample = extraction.estimate
             if self.settings.sampler.steps > 0:
                 with self._timing("diffuse"):
-                    estimate = self._diffuse(spectrum, extraction, seeds, stretches)
-        return synthesise(estimate, mixture.shape[-1], spectral)
+                    sample = self._diffuse(spectrum, extraction, seeds, stretches)
+        estimate = synthesise(extraction.estimate, mixture.shape[-1], spectral)
+        is_same = sample is extraction.estimate
+        return estimate, estimate if is_same else synthesise(sample, mixture.shape[-1], spectral)
 
     def _extract(self, spectrum: Tensor) -> Extraction:
         query = self.bundle.separator.queries.index(self.settings.query)
@@ -144,8 +177,9 @@ def _filled(piece: Piece, length: int) -> Samples:
     return np.resize(piece.samples[: piece.valid], length)
 
 
-def _padded(samples: Samples, piece: Piece) -> Samples:
-    return np.pad(samples, (0, len(piece.samples) - len(samples)))
+def _padded(enhanced: Enhanced, piece: Piece) -> Enhanced:
+    samples = np.pad(enhanced.samples, (0, len(piece.samples) - len(enhanced.samples)))
+    return Enhanced(samples, enhanced.risks)
 
 
 def _rms(samples: Samples) -> float:

@@ -89,6 +89,12 @@ class RecordingError(ExdiffError):
         self.remedy = remedy
 
 
+class GateError(RecordingError):
+    """One result is not good enough by what was asked for, so there is none."""
+
+    exit_code = ExitCode.QUALITY_GATE
+
+
 class OutputError(RecordingError):
     """One result cannot be written; ``disk`` where its disk is full or fails, which will refuse the next one too."""
 

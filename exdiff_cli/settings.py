@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from exdiff_cli.errors import UsageError
+from exdiff_cli.guard import OnRisk
 from exdiff_cli.storage import Storage
 
 if TYPE_CHECKING:  # no command has to load torch to know its defaults
@@ -34,8 +35,9 @@ class Settings:
     ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
     ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
     mixture; Diffuse knows only how speech sounds. With ``skip_silence`` it samples only where somebody speaks.
-    ``loudness`` in LUFS is what the result is brought to, None for what comes of it; ``storage`` is how it is stored,
-    which may be lossy. ``extend_band`` makes up what a recording of a low rate lacks.
+    ``on_risk`` says what is done where the guard does not trust the sampler. ``loudness`` in LUFS is what the result is
+    brought to, None for what comes of it; ``extend_band`` makes up what a recording of a low rate lacks; ``storage`` is
+    how it is stored, which may be lossy.
     """
 
     sampler: SamplerConfig
@@ -45,6 +47,7 @@ class Settings:
     use_latents: bool = True
     query: str = SPEECH
     skip_silence: bool = True
+    on_risk: OnRisk = OnRisk.FALLBACK
     loudness: float | None = None
     extend_band: bool = False
     storage: Storage = field(default_factory=Storage)
@@ -70,7 +73,7 @@ class Settings:
         from exdiff_cli.diffuse.generate import SamplerConfig
 
         parts = {"sampler": SamplerConfig(**values["sampler"]), "storage": Storage(**values.get("storage", {}))}
-        return cls(**{**values, **parts})
+        return cls(**{**values, **parts, "on_risk": OnRisk(values.get("on_risk", OnRisk.FALLBACK))})
 
     def cache_key(self) -> str:
         """Short hexadecimal key; any setting that changes a result changes it."""

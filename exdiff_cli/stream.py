@@ -21,14 +21,15 @@ from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
 from exdiff_cli.enhancer import Piece, segment_seed
-from exdiff_cli.errors import RecordingError
+from exdiff_cli.errors import GateError, RecordingError
+from exdiff_cli.guard import Mark, OnRisk, Risk, merged, summed_up
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.measures.meter import Meter
 from exdiff_cli.result import Result, window_frames
 from exdiff_cli.settings import Settings
 
-STAGES = ("decode", "extract", "diffuse", "join", "score")
+STAGES = ("decode", "extract", "diffuse", "guard", "join", "score")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,7 @@ class RecordingStream:
             else back_from(model_rate, recording.sample_rate, channels)
         )
         self._segments, self._images = 0, 0
+        self._marks: list[Mark] = []
         self._stack = ExitStack()
         self._open = False
 
@@ -91,6 +93,7 @@ class RecordingStream:
     def changes(self) -> list[str]:
         """What the result differs in from its recording beside the sound, in words."""
         found = self.result.changes()
+        found += summed_up(self.marks, self._settings.on_risk)
         if self.recording.sample_rate > self._model_rate:
             limit = self._model_rate // 2
             found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
@@ -135,8 +138,9 @@ class RecordingStream:
                 seed = segment_seed(self.content.sha256, part.channels[0], together.index, self._settings.seed)
                 yield StreamPiece(self, part, together, Piece(part.signal, together.valid, seed))
 
-    def accept(self, result: StreamPiece, samples: Samples) -> bool:
-        """Take an enhanced piece; returns whether the result is complete now. Raises RecordingError."""
+    def accept(self, result: StreamPiece, samples: Samples, risks: tuple[Risk, ...] = ()) -> bool:
+        """Take an enhanced piece and where it was risky; returns whether the result is complete. RecordingError."""
+        self._note(result, risks)
         if not self._open:
             self._stack.enter_context(self.result)
             self._open = True
@@ -155,6 +159,22 @@ class RecordingStream:
             self.result.write(self._own_rate.flush())
         self.seconds["join"] += perf_counter() - began
         return is_last
+
+    def _note(self, result: StreamPiece, risks: tuple[Risk, ...]) -> None:
+        """Keep what the guard found; GateError where a recording is to fail by it."""
+        start = result.segment.index * self._plan.hop
+        for risk in risks:
+            first, past = (round((start + sample) / self._model_rate, 3) for sample in (risk.first, risk.past))
+            mark = Mark(first, past, result.part.channels, risk.reason, risk.decibels)
+            self._marks.append(mark)
+            if self._settings.on_risk is OnRisk.FAIL:
+                problem = f"{mark.reason} at {mark.start:.1f} s, by {mark.decibels:.1f} dB"
+                raise GateError(self.job.source, problem, "listen to it, or use --on-risk fallback")
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Where the sampler was not trusted."""
+        return merged(self._marks)
 
     def advance_seconds(self, result: StreamPiece) -> float:
         """Seconds of the recording that a piece brings it forward, overlaps and channels counted once."""

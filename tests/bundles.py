@@ -17,6 +17,7 @@ from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
+from exdiff_cli.guard import OnRisk
 from exdiff_cli.settings import Settings
 
 EXTRACT = ResUNetConfig(channels=(4, 4, 4, 4, 8), hidden=4, dual_path_blocks=1, query_size=4)
@@ -73,7 +74,10 @@ def make_bundle(folder: Path, seed: int = 0, by_example: bool = False) -> Path:
 
 
 def short_settings(bundle: Bundle, **changes: Any) -> Settings:
-    """Segments of a second, so that short recordings have several; ``steps``, ``kind`` and so on go to the sampler."""
+    """Segments of a second, so that short recordings have several; ``steps``, ``kind`` and so on go to the sampler.
+
+    Risks are only flagged: nothing that untrained networks sample would be trusted.
+    """
     of_sampler = {name: changes.pop(name) for name in asdict(bundle.sampler) if name in changes}
     settings = Settings(sampler=replace(bundle.sampler, **of_sampler), segment=SEGMENT, overlap=OVERLAP)
-    return replace(settings, **changes)
+    return replace(settings, **{"on_risk": OnRisk.FLAG, **changes})

@@ -28,8 +28,9 @@ from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, prefetch
-from exdiff_cli.enhancer import Enhancer
+from exdiff_cli.enhancer import Enhanced, Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, OutputError, RecordingError, UsageError
+from exdiff_cli.guard import OnRisk
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, State, fingerprint
 from exdiff_cli.measures.dnsmos import DnsmosScore
@@ -273,7 +274,7 @@ def test_equal_content_gives_equal_results(run: Run, tmp_path: Path) -> None:
 def test_a_second_run_skips_all(run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(calls, tmp_path / "out")
     before = {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")}
-    monkeypatch.setattr(Enhancer, "__call__", None)
+    monkeypatch.setattr(Enhancer, "enhance", None)
     result = run(calls, tmp_path / "out")
     assert (result.skipped, result.done_count + len(result.failed), result.exit_code) == (3, 0, ExitCode.OK)
     assert {path: path.stat().st_ino for path in (tmp_path / "out").glob("*.*")} == before
@@ -399,13 +400,13 @@ def test_what_cannot_be_written_fails_alone(
 def test_what_failed_is_not_enhanced_to_its_end(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path / "a.wav", 60.0, rate=8_000)
     enhanced: list[int] = []
-    original: Callable[..., Any] = Enhancer.__call__
+    original: Callable[..., Any] = Enhancer.enhance
 
     def count(enhancer: Enhancer, pieces: Any) -> Any:
         enhanced.append(len(pieces))
         return original(enhancer, pieces)
 
-    monkeypatch.setattr(Enhancer, "__call__", count)
+    monkeypatch.setattr(Enhancer, "enhance", count)
     refuse_to_write(monkeypatch, "a.wav", OSError(errno.ENOSPC, "No space left on device"))
     assert len(errors_of(run(tmp_path / "a.wav", tmp_path / "out", batch=2))) == 1
     assert enhanced == [2]  # of 67 pieces
@@ -496,6 +497,30 @@ def test_a_disk_that_stays_full_ends_the_run(run: Run, tmp_path: Path, monkeypat
     assert engine.REFUSALS <= len(result.failed) <= engine.REFUSALS + 4  # those in hand fail too
     assert result.left == 12 - len(result.failed)
     assert run(tmp_path / "in", tmp_path / "out").exit_code is ExitCode.OK
+
+
+def test_a_recording_may_fail_by_the_guard_and_others_go_on(run: Run, tmp_path: Path) -> None:
+    """Silence gives the sampler nothing to make up."""
+    store(tmp_path / "in" / "silent.wav", 0.5, gain=0.0)
+    store(tmp_path / "in" / "talk.wav", 1.5)
+    result = run(tmp_path / "in", tmp_path / "out", on_risk=OnRisk.FAIL)
+    assert [outcome.job.relative.name for outcome in result.done] == ["silent.wav"]
+    assert [outcome.gated for outcome in result.failed] == [True]
+    assert result.exit_code is ExitCode.QUALITY_GATE
+    assert not (tmp_path / "out" / "talk.wav").exists()
+    (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF")
+    assert run(tmp_path / "in", tmp_path / "out", on_risk=OnRisk.FAIL).exit_code is ExitCode.SOME_FAILED
+
+
+def test_the_report_says_where_the_sampler_was_not_trusted(run: Run, tmp_path: Path) -> None:
+    source = store(tmp_path / "in" / "a.wav", 3.0)
+    (outcome,) = run(source, tmp_path / "out", on_risk=OnRisk.FALLBACK).done
+    report = read_sidecar(sidecar_path(tmp_path / "out" / "a.wav"))
+    assert outcome.report == report
+    assert report.guard
+    assert all(0 <= mark.start_s < mark.end_s <= 3.0 and mark.channels == (0,) for mark in report.guard)
+    assert report.settings["on_risk"] == "fallback"
+    assert any("the sampler not trusted for" in change for change in report.changes)
 
 
 def test_a_disk_that_takes_every_other_result_goes_on(
@@ -666,11 +691,11 @@ def test_a_missing_part_is_told_at_once(run: Run, tmp_path: Path, monkeypatch: p
         if len(batches) >= 2:
             told.wait(10)
             time.sleep(0.05)
-        return [piece.samples for piece in pieces]
+        return [Enhanced(piece.samples) for piece in pieces]
 
     batches: list[int] = []
     monkeypatch.setattr(engine, "build_report", make)
-    monkeypatch.setattr(Enhancer, "__call__", enhance)
+    monkeypatch.setattr(Enhancer, "enhance", enhance)
     with pytest.raises(UsageError, match="speechmos"):
         run(tmp_path / "in", tmp_path / "out", batch=1)
     assert len(batches) < 8
@@ -685,7 +710,7 @@ def test_what_waits_to_be_published_at_an_interrupt_is_not_taken_for_done(
     out = tmp_path / "out"
     run(calls, out)
     publishing, go_on = threading.Event(), threading.Event()
-    enhance_original: Callable[..., Any] = Enhancer.__call__
+    enhance_original: Callable[..., Any] = Enhancer.enhance
 
     def make(*given: Any) -> QualityReport:
         publishing.set()
@@ -701,7 +726,7 @@ def test_what_waits_to_be_published_at_an_interrupt_is_not_taken_for_done(
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "build_report", make)
-        patch.setattr(Enhancer, "__call__", enhance)
+        patch.setattr(Enhancer, "enhance", enhance)
         with pytest.raises(KeyboardInterrupt):
             run(calls, out, batch=8, seed=1, kind="sde")
     assert not leftovers(out)
@@ -721,13 +746,13 @@ sys.path.insert(0, sys.argv[1])
 from bundles import short_settings
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.engine import enhance_all
-from exdiff_cli.enhancer import Enhancer
+from exdiff_cli.enhancer import Enhanced, Enhancer
 from exdiff_cli.manifest import Manifest, State, fingerprint
 from exdiff_cli.measures.dnsmos import Dnsmos
 from exdiff_cli.settings import Resources
 
 source, out = map(Path, sys.argv[3:])
-enhance, batches = Enhancer.__call__, []
+enhance, batches = Enhancer.enhance, []
 
 def kill_in_the_second_recording(self, pieces):
     batches.append(pieces)
@@ -738,7 +763,7 @@ def kill_in_the_second_recording(self, pieces):
         os.kill(os.getpid(), signal.SIGKILL)
     return enhance(self, pieces)
 
-Enhancer.__call__ = kill_in_the_second_recording
+Enhancer.enhance = kill_in_the_second_recording
 Dnsmos.score = lambda self, windows: []
 bundle = load_bundle(sys.argv[2])
 enhance_all([source], out, bundle, short_settings(bundle), Resources(batch=1))

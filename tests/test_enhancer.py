@@ -63,7 +63,7 @@ def test_a_short_piece_costs_no_whole_segment(
     seen: list[torch.Size] = []
     whole = Enhancer._enhance
 
-    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(mixture.shape)
         return whole(enhancer, mixture, *rest)
 
@@ -103,9 +103,9 @@ def test_padding_does_not_change_the_level_that_a_segment_is_normalised_by(
 ) -> None:
     seen: list[torch.Tensor] = []
 
-    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(mixture)
-        return mixture
+        return mixture, mixture
 
     monkeypatch.setattr(Enhancer, "_enhance", keep)
     short = pieces(2)[-1]

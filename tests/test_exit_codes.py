@@ -1,6 +1,6 @@
 """Every exit code, by the command that is installed: the contract as a cron job sees it.
 
-Code 6, of `adapt`, takes a training and is held by tests/test_cli.py.
+Code 6 of `adapt` takes a training and is held by tests/test_cli.py.
 """
 
 from __future__ import annotations
@@ -75,6 +75,15 @@ def test_what_nobody_foresaw_is_one(calls: Path, bundle_folder: Path, tmp_path: 
     code, err = enhance(calls, bundle=bundle_folder, PYTHONPATH=path)
     assert code == 1
     assert err == "exdiff: internal error: RuntimeError: unforeseen; please report it\n"
+
+
+def test_not_to_be_trusted_is_six(calls: Path, bundle_folder: Path) -> None:
+    """What an untrained network samples is not."""
+    code, err = ended(start("enhance", calls, "--bundle", bundle_folder, "--steps", 1, "--on-risk", "fail", "--quiet"))
+    assert code == 6
+    assert "a.wav: " in err
+    assert "use --on-risk fallback" in err
+    assert not (calls.with_name("calls-enhanced") / "a.wav").exists()
 
 
 def test_a_wrong_call_is_two(tmp_path: Path) -> None:

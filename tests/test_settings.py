@@ -11,6 +11,7 @@ import pytest
 from exdiff_cli import settings as module
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
+from exdiff_cli.guard import OnRisk
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.storage import Storage
 
@@ -33,6 +34,7 @@ OTHER: dict[str, Any] = {
     "skip_silence": False,
     "loudness": -23.0,
     "extend_band": True,
+    "on_risk": OnRisk.KEEP_ORIGINAL,
 }
 
 

@@ -40,6 +40,7 @@ from exdiff_cli.commands.options import (
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import NoInputError, UsageError
+from exdiff_cli.guard import OnRisk
 from exdiff_cli.jobs import Jobs
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
@@ -135,6 +136,12 @@ def enhance(
         bool, typer.Option(help="Spare the sampler where nobody speaks, and take Extract's estimate there.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
+    on_risk: Annotated[
+        OnRisk,
+        typer.Option(
+            help="Where the sampler is not trusted: fallback to Extract's estimate, keep-original, flag only, or fail."
+        ),
+    ] = OnRisk.FALLBACK,
     loudness: Annotated[
         float | None, typer.Option(help="Bring results to this loudness, -23 LUFS. (default: as they come out)")
     ] = None,
@@ -205,6 +212,7 @@ def enhance(
         seed=seed,
         use_latents=latents,
         skip_silence=skip_silence,
+        on_risk=on_risk,
         loudness=loudness,
         extend_band=extend_band,
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),

@@ -13,10 +13,11 @@ from exdiff_cli.audio.io import file_sha256, probe, read_windows
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.guard import Mark
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
 from exdiff_cli.measures.meter import Meter
-from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, Measures, QualityReport
+from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, GuardMark, Measures, QualityReport
 from exdiff_cli.settings import Settings
 from exdiff_cli.stream import RecordingStream
 
@@ -40,6 +41,7 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
         before=before,
         after=after,
         changes=tuple(stream.changes),
+        guard=tuple(_describe_mark(mark) for mark in stream.marks),
         settings={"bundle": bundle.name, **settings.as_dict()},
         settings_key=settings.cache_key(),
         weights_sha256=bundle.weights_sha256,
@@ -47,6 +49,12 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
         seconds={stage: round(seconds, 4) for stage, seconds in stream.seconds.items()},
         real_time_factor=round(sum(stream.seconds.values()) / source.seconds, 4),
         notes=(NOTICE,),
+    )
+
+
+def _describe_mark(mark: Mark) -> GuardMark:
+    return GuardMark(
+        start_s=mark.start, end_s=mark.end, channels=mark.channels, reason=mark.reason, decibels=mark.decibels
     )
 
 

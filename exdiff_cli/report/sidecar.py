@@ -80,9 +80,20 @@ class Measures(_Model):
     clipped_share: float
 
 
+class GuardMark(_Model):
+    """A stretch in which the sampler was not trusted; channels count from 0, ``decibels`` are those at its worst."""
+
+    start_s: NonNegativeFloat
+    end_s: NonNegativeFloat
+    channels: tuple[NonNegativeInt, ...]
+    reason: str
+    decibels: float
+
+
 class QualityReport(_Model):
     """One ``.quality.json``.
 
+    ``guard`` says where the sampler was not trusted; what was done there is the setting ``on_risk``.
     ``changes`` says in words what differs in format between input and output; ``seconds`` is wall time by
     stage; ``real_time_factor`` is seconds of work a second of audio.
     """
@@ -94,6 +105,7 @@ class QualityReport(_Model):
     before: Measures
     after: Measures
     changes: tuple[Text, ...]
+    guard: tuple[GuardMark, ...] = ()
     settings: Annotated[dict[str, JsonValue], AfterValidator(_ordered)]
     settings_key: str
     weights_sha256: Sha256
