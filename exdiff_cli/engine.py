@@ -24,14 +24,14 @@ from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError
+from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError, TakenError
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked
-from exdiff_cli.manifest import MadeWith, Manifest, fingerprint
+from exdiff_cli.manifest import MadeWith, Manifest, State, fingerprint, is_another
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.build import build_report
-from exdiff_cli.report.sidecar import QualityReport, sidecar_path, to_json
+from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.stopping import Pace, Stop
 from exdiff_cli.stream import RecordingStream, StreamPiece
@@ -44,6 +44,8 @@ REFUSALS = 3
 
 KEPT_OUTCOMES = 40
 """Of so many recordings that are done a run keeps the outcome, to show it; ten thousand reports fill 100 MB."""
+
+POLL_SECONDS = 0.05
 
 OTHERS_SECONDS = 3600.0
 """A temporary file that is still being written was touched within this time."""
@@ -183,7 +185,7 @@ def enhance_found(
     """
     began, options = perf_counter(), options or RunOptions()
     part, stop = options.part, options.stop
-    with locked(output, part, options.lock_wait, lambda: stop.draining), Manifest.open(output, part) as manifest:
+    with locked(output, part, options.lock_wait, stop.raise_if_draining), Manifest.open(output, part) as manifest:
         run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), options)
         run.result.problems = [str(problem) for problem in found.problems]
         with run.problem_noted():
@@ -193,7 +195,7 @@ def enhance_found(
         manifest.remember(made_with(bundle, settings))
         pending = run.plan(found.jobs)
         run.enhance(pending)
-        run.result.left = len(pending) - run.result.done_count - len(run.result.failed)
+        run.result.left = len(pending) + run.unseen - run.result.done_count - len(run.result.failed)
         run.result.stopped_by, run.result.gave_up, run.result.refused = stop.signal, run.gave_up, run.refused
         with run.problem_noted():
             manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
@@ -259,6 +261,11 @@ class _Run:
         self.enhancer = Enhancer(bundle, settings, torch.device(resources.device))
         self.result = RunResult(output)
         self._refusals = 0
+        self.unseen = 0
+        """Recordings that the run ended before it could tell whether they are done."""
+        self._tries_one = False
+        self._ended = Event()
+        """Nobody takes any pieces any more."""
         self._found = Jobs()
         self._open_streams: set[RecordingStream] = set()
 
@@ -268,10 +275,13 @@ class _Run:
         self._found, pending = jobs, Jobs()
         for page in pages(jobs, PAGE_JOBS):
             wanted = self.manifest.failed_among(page) if self.options.only_failed else page
-            done, others = self.manifest.split_done(wanted, *keys, self.output)
+            done, others = self.manifest.split_done(wanted, *keys, self.output, lambda: self.stop.draining)
+            self.unseen += len(wanted) - len(done) - len(others)
             for job in done:
                 self._end(Outcome(job, skipped=True))
-            self.manifest.plan(others, *keys)
+            if not self.options.only_failed:  # which stays failed until it is done
+                taken = self.manifest.of_others(others)
+                self.manifest.plan((job for job in others if job.relative not in taken), *keys)
             pending.add(others)
         self.listener.planned(len(pending), len(jobs))
         return pending
@@ -295,13 +305,13 @@ class _Run:
         except RecordingError as error:
             self.result.problems.append(str(error))
 
-    def enhance(self, jobs: Iterable[Job]) -> None:
+    def enhance(self, jobs: Jobs) -> None:
         """Decode ahead in one thread, run the models here, publish behind in another."""
         size = self.resources.batch
         publisher = ThreadPoolExecutor(1, "publish")
         behind: deque[Future[None]] = deque()
         try:
-            with closing(prefetch(self._pieces(jobs), 2 * size)) as ahead:
+            with closing(prefetch(self._pieces(jobs), 2 * size)) as ahead, set_at_the_end(self._ended):
                 for batch in self._batches(ahead, size):
                     if self.stop.over:
                         break
@@ -316,24 +326,55 @@ class _Run:
             dropped = list(self._open_streams)
             for stream in dropped:
                 self._drop(stream)
-        self.manifest.plan(stream.job for stream in dropped)
+        self.manifest.put_back(stream.job for stream in dropped)
 
-    def _pieces(self, jobs: Iterable[Job]) -> Iterator[StreamPiece | Broken]:
+    def _pieces(self, jobs: Jobs) -> Iterator[StreamPiece | Broken | None]:
         """Pieces of one recording after the other; where one is damaged, that is the last heard of it.
 
-        One for which there is no time is passed over: a shorter one may fit.
+        One for which there is no time is passed over: a shorter one may fit. At the end it is looked at again, as long
+        as that helps: the speed is known better then, and where it is not known one is tried. None says that nothing
+        comes until what is in hand is done.
         """
+        while jobs:
+            passed = Jobs()
+            taken = yield from self._pieces_of(jobs, passed)
+            if not passed or self._is_ending or (self.pace.is_measured and not taken):
+                return
+            self._tries_one = not taken
+            yield None
+            self._wait_for_what_is_in_hand()
+            jobs = passed
+
+    def _pieces_of(self, jobs: Jobs, passed: Jobs) -> Generator[StreamPiece | Broken, None, int]:
+        """How many recordings were taken on; ``passed`` gets those for which there is no time."""
+        taken = 0
         for job in jobs:
             if self.stop.draining or self.gave_up:
-                return
+                return taken
             stream = None
             try:
                 recording = probe(job.source, self.options.max_hours)
-                if self.stop.fits(self.pace.seconds_for(recording.seconds)):
+                if self._fits(recording.seconds):
                     stream = self._open(job, recording)
+                    taken += 1
                     yield from stream.pieces()
+                else:
+                    passed.add([job])
             except Exception as error:
                 yield Broken(job, stream, error)
+        return taken
+
+    def _fits(self, seconds: float) -> bool:
+        tries, self._tries_one = self._tries_one, False
+        return self.stop.fits(0.0 if tries else self.pace.seconds_for(seconds))
+
+    def _wait_for_what_is_in_hand(self) -> None:
+        while self._open_streams and not self._is_ending:
+            self._ended.wait(POLL_SECONDS)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self.stop.draining or self.gave_up or self._ended.is_set()
 
     def _open(self, job: Job, recording: Recording) -> RecordingStream:
         content = fingerprint(job.source)
@@ -358,25 +399,34 @@ class _Run:
         """RecordingError where the name of a result is another one's, or that of a file that is not ours.
 
         Ours is what has a report beside it, or was started on before: a kill may come between result and report.
+        TakenError where the recording's own place is that of another one's result.
         """
+        remedy = "rename one of them, or choose another -o"
+        row, owner = self.manifest.get(job.relative), self.manifest.owner_of(relative)
+        if row is not None and row.state is State.DONE and is_another(row.source, job.source):
+            raise TakenError(job.source, f"its result would replace that of {row.source}", remedy)
         if relative != job.relative and (self._found.holds(relative) or self.manifest.get(relative)):
             raise RecordingError(job.source, f"its result would be named like that of {relative}", "rename one of them")
+        if owner not in (None, job.relative):
+            raise RecordingError(job.source, f"its result would replace that of {owner}", remedy)
         target = self.output / relative
-        if os.path.lexists(target) and not os.path.lexists(sidecar_path(target)):
-            row = self.manifest.get(job.relative)
-            if row is None or row.output != relative:
+        if os.path.lexists(target) and (row is None or row.output != relative):
+            if not os.path.lexists(sidecar_path(target)):
                 problem = f"its result would replace {target}, which exdiff did not make"
                 raise RecordingError(job.source, problem, "move that away, or choose another -o")
+            other = _source_of(target)
+            if other is not None and is_another(other, job.source):
+                raise RecordingError(job.source, f"its result would replace that of {other}", remedy)
 
-    def _batches(self, items: Iterable[StreamPiece | Broken], size: int) -> Iterator[list[StreamPiece]]:
-        """Group pieces, of whatever recordings, by ``size``; what is broken is reported on the way."""
+    def _batches(self, items: Iterable[StreamPiece | Broken | None], size: int) -> Iterator[list[StreamPiece]]:
+        """Group pieces, of whatever recordings, by ``size``, fewer at None; what is broken is reported on the way."""
         batch: list[StreamPiece] = []
         for item in items:
             if isinstance(item, Broken):
                 self._fail(item.job, item.error, item.stream)
-            elif not item.stream.failed:
+            elif item is not None and not item.stream.failed:
                 batch.append(item)
-            if len(batch) == size:
+            if len(batch) == size or (item is None and batch):
                 yield batch
                 batch = []
         if batch:
@@ -442,6 +492,8 @@ class _Run:
             raise error
         self._refusals += isinstance(error, OutputError) and error.disk
         message = _explain(job, error)
+        if isinstance(error, TakenError):  # the row is the other's
+            return self._end(Outcome(job, error=message))
         gone = stream is not None and not os.path.lexists(stream.writer.target)
         self.manifest.fail(job.relative, job.source, message, output_gone=gone)
         self._end(Outcome(job, error=message, gated=isinstance(error, GateError)))
@@ -459,12 +511,29 @@ class _Run:
         self.listener.ended(outcome)
 
 
+def _source_of(target: Path) -> str | None:
+    """What a result was made of, by the report beside it."""
+    try:
+        return read_sidecar(sidecar_path(target)).input.path
+    except RecordingError:
+        return None
+
+
 def _explain(job: Job, error: Exception) -> str:
     if isinstance(error, RecordingError):
         return str(error)
     if isinstance(error, OSError):
         return f"{job.source}: {error}; check the disk"
     return f"{job.source}: internal error: {type(error).__name__}: {error}; please report it"
+
+
+@contextmanager
+def set_at_the_end(event: Event) -> Iterator[None]:
+    """Whoever waits for something that will not come now is told."""
+    try:
+        yield
+    finally:
+        event.set()
 
 
 def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:

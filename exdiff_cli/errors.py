@@ -55,6 +55,12 @@ class LockedError(ExdiffError):
     exit_code = ExitCode.LOCKED
 
 
+class LateError(ExdiffError):
+    """The time that was given ran out before the work could begin."""
+
+    exit_code = ExitCode.DEADLINE
+
+
 class StoppedError(ExdiffError):
     """A signal ended the work, and there is nothing to go on with."""
 
@@ -93,6 +99,10 @@ class GateError(RecordingError):
     """One result is not good enough by what was asked for, so there is none."""
 
     exit_code = ExitCode.QUALITY_GATE
+
+
+class TakenError(RecordingError):
+    """The place of one result is that of another, which stays."""
 
 
 class OutputError(RecordingError):

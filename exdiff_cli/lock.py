@@ -25,11 +25,12 @@ def state_folder(output: Path, part: str = "") -> Path:
 
 @contextmanager
 def locked(
-    output: Path, part: str = "", wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+    output: Path, part: str = "", wait: float = 0.0, waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
     """Hold ``output``, or a ``part`` of it, for this process.
 
-    Waits up to ``wait`` seconds, or until ``give_up``, while another run holds it; then :class:`LockedError`.
+    Waits up to ``wait`` seconds while another run holds it; then :class:`LockedError`. ``waiting`` is called now and then
+    meanwhile, and what it raises ends that.
     """
     until = time.monotonic() + wait
     with ExitStack() as files:
@@ -40,7 +41,8 @@ def locked(
                 folder.mkdir(parents=True, exist_ok=True)
                 file = files.enter_context((folder / "lock").open("a"))
                 while not _taken(file.fileno(), kind):
-                    if time.monotonic() >= until or give_up():
+                    waiting()
+                    if time.monotonic() >= until:
                         problem = f"{output}: another run is writing there; wait for it, or name another folder"
                         raise LockedError(problem)
                     time.sleep(POLL_SECONDS)

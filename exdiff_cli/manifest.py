@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -66,6 +66,7 @@ CREATE TABLE runs (
 _STEPS: tuple[tuple[str, ...], ...] = (
     (_TABLE, _INDEX),
     ("ALTER TABLE recordings ADD COLUMN output_mtime_ns INTEGER", _RUNS),
+    ("CREATE INDEX recordings_by_output ON recordings (output)",),
 )
 """Statements that bring a manifest to the next version, the first from an empty file to 1; only ever added to."""
 
@@ -136,6 +137,9 @@ class MadeWith:
     examples: str | None = None
 
 
+_LEFT = "CASE WHEN error IS NULL THEN 'pending' ELSE 'failed' END"
+"""What a recording becomes that was begun and not finished: what failed before still did."""
+
 _COLUMNS = ", ".join(column.name for column in fields(Row))
 
 
@@ -166,8 +170,8 @@ class Manifest:
     def open(cls, folder: Path, part: str = "", *, read_only: bool = False) -> Manifest:
         """Open the manifest of the output folder ``folder``, or of a ``part`` of it, or begin one.
 
-        The caller holds the folder's lock unless ``read_only``: what a killed run left running becomes
-        pending, an older version is brought up to date, and a damaged manifest is set aside with a warning.
+        The caller holds the folder's lock unless ``read_only``: what a killed run left running becomes what it was, an
+        older version is brought up to date, and a damaged manifest is set aside with a warning.
         ``read_only`` changes nothing, so that it may look on beside a run in progress.
 
         Raises UsageError where a newer exdiff wrote it, the folder cannot be written, or, if ``read_only``,
@@ -225,15 +229,25 @@ class Manifest:
             return False
 
     def split_done(
-        self, jobs: Sequence[Job], settings_key: str, weights_sha256: str, output_root: Path
+        self,
+        jobs: Sequence[Job],
+        settings_key: str,
+        weights_sha256: str,
+        output_root: Path,
+        until: Callable[[], bool] = lambda: False,
     ) -> tuple[list[Job], list[Job]]:
-        """Tell the jobs that :meth:`is_done` from the others, by one query where sizes and times are unchanged."""
+        """Tell the jobs that :meth:`is_done` from the others, by one query where sizes and times are unchanged.
+
+        Hashing may take hours where these have changed: ``until`` is asked before each, and the rest is in neither list.
+        """
         columns = "relative, source, size, mtime_ns, output, output_size, output_mtime_ns"
         condition = "state = 'done' AND settings_key = ? AND weights_sha256 = ?"
         rows = self._among(jobs, columns, condition, settings_key, weights_sha256)
         done: list[Job] = []
         others: list[Job] = []
         for job in jobs:
+            if until():
+                break
             row = rows.get(_stored(job.relative))
             is_done = row is not None and (
                 _as_recorded(row, job.source, output_root)
@@ -246,6 +260,24 @@ class Manifest:
         """Those whose last attempt failed."""
         failed = self._among(jobs, "relative", "state = 'failed'")
         return [job for job in jobs if _stored(job.relative) in failed]
+
+    def of_others(self, jobs: Sequence[Job]) -> set[Path]:
+        """The places of those jobs at which the result of another recording lies that is still there."""
+        rows = self._among(jobs, "relative, source", "state = 'done'")
+        found = ((job, rows.get(_stored(job.relative))) for job in jobs)
+        return {job.relative for job, row in found if row is not None and is_another(os.fsdecode(row[1]), job.source)}
+
+    def owner_of(self, output: Path) -> Path | None:
+        """The place of the recording whose result has this name below the output folder."""
+        rows = self._select("WHERE output = ? LIMIT 1", _stored(output))
+        return rows[0].relative if rows else None
+
+    def put_back(self, jobs: Iterable[Job]) -> None:
+        """Begun and not finished: pending again, or failed where they were that before."""
+        statement = f"UPDATE recordings SET state = {_LEFT} WHERE relative = ? AND state = 'running'"
+        with self._guarded(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany(statement, [(_stored(job.relative),) for job in jobs])
 
     def plan(self, jobs: Iterable[Job], settings_key: str | None = None, weights_sha256: str | None = None) -> None:
         """Register ``jobs`` as pending, all or none; earlier results in their rows no longer count.
@@ -314,7 +346,7 @@ class Manifest:
                 source = excluded.source, size = excluded.size, mtime_ns = excluded.mtime_ns,
                 sha256 = excluded.sha256,
                 settings_key = excluded.settings_key, weights_sha256 = excluded.weights_sha256,
-                state = 'running', attempts = attempts + 1, error = NULL,
+                state = 'running', attempts = attempts + 1,
                 output = excluded.output, output_size = NULL, output_sha256 = NULL, output_mtime_ns = NULL,
                 timings = '{}', updated_at = excluded.updated_at
         """
@@ -338,7 +370,7 @@ class Manifest:
         """
         statement = """
             UPDATE recordings SET
-                state = 'done', output = ?, output_size = ?, output_sha256 = ?, output_mtime_ns = ?, timings = ?,
+                state = 'done', error = NULL, output = ?, output_size = ?, output_sha256 = ?, output_mtime_ns = ?, timings = ?,
                 updated_at = ?
             WHERE relative = ? AND state = 'running'
         """
@@ -484,7 +516,7 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
             database.execute("BEGIN IMMEDIATE")
             _migrate(database, version)
             _check_columns(database)
-            database.execute("UPDATE recordings SET state = 'pending' WHERE state = 'running'")
+            database.execute(f"UPDATE recordings SET state = {_LEFT} WHERE state = 'running'")
     return database
 
 
@@ -580,6 +612,14 @@ def _as_recorded(row: tuple[Any, ...], source: Path, output_root: Path) -> bool:
         return False
     found = (original.st_size, original.st_mtime_ns, result.st_size, result.st_mtime_ns)
     return found == (size, mtime_ns, output_size, output_mtime_ns)
+
+
+def is_another(recorded: str | Path, source: Path) -> bool:
+    """Whether a recording is another file than one that a result was made of, which still is where it was."""
+    try:
+        return os.path.abspath(recorded) != os.path.abspath(source) and not os.path.samefile(recorded, source)
+    except OSError:
+        return False
 
 
 def _stored(path: Path | str) -> str | bytes:

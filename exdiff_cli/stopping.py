@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import FrameType
 
-from exdiff_cli.errors import UsageError
+from exdiff_cli.errors import LateError, StoppedError, UsageError
 
 GRACE_SECONDS = 30.0
 FIRST_GUESS = 1.0
@@ -58,6 +58,13 @@ class Stop:
         """Time is up: even what is in hand is to be dropped."""
         return self._late or (self.signal is not None and self.clock() >= self._asked + self.grace)
 
+    def raise_if_draining(self) -> None:
+        """For what waits before there is any work: StoppedError after a signal, LateError when time is up."""
+        if self.signal is not None:
+            raise StoppedError(self.signal)
+        if self._late:
+            raise LateError("no time is left; the same command begins the work")
+
     @property
     def _late(self) -> bool:
         return self.deadline is not None and self.clock() >= self.deadline
@@ -90,9 +97,14 @@ class Pace:
     @property
     def factor(self) -> float:
         """Seconds of work a second of audio."""
-        if self.began is None or self.done < MEASURED_FROM:
+        if self.began is None or not self.is_measured:
             return FIRST_GUESS
         return (self.clock() - self.began) / self.done
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether :attr:`factor` is more than a guess."""
+        return self.began is not None and self.done >= MEASURED_FROM
 
     def seconds_for(self, seconds: float) -> float:
         """How long until audio of so many seconds would be done too, after what is in hand."""
@@ -142,10 +154,10 @@ def parse_deadline(text: str, now: datetime) -> float:
             wanted += timedelta(days=wanted <= local)
         else:
             wanted = datetime.fromisoformat(text)
-    except ValueError as error:
+        # Made a moment here, so that the clocks' change on the way counts.
+        wanted = wanted if wanted.tzinfo else wanted.astimezone()
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"--deadline {text}: give a time of day, 06:00, or a date too, 2026-05-31T06:00") from error
-    # Made a moment here, so that the clocks' change on the way counts.
-    wanted = wanted if wanted.tzinfo else wanted.astimezone()
     if wanted <= now:
         raise UsageError(f"--deadline {text}: is past")
     return (wanted - now).total_seconds()

@@ -859,14 +859,47 @@ def test_a_signal_after_the_last_recording_changes_nothing(run: Run, calls: Path
     assert (result.left, result.exit_code) == (0, ExitCode.OK)
 
 
-def test_what_does_not_fit_before_the_deadline_is_left_and_shorter_ones_are_done(run: Run, tmp_path: Path) -> None:
-    for name, seconds in (("a.wav", 9.0), ("b.wav", 1.0), ("c.wav", 4.0)):
+@pytest.mark.parametrize(
+    ("factor", "done"),
+    [(0.1, ["b.wav", "c.wav", "a.wav"]), (1.0, ["b.wav", "c.wav"]), (3.0, ["b.wav"])],
+)
+def test_what_fits_before_the_deadline_is_done(run: Run, tmp_path: Path, factor: float, done: list[str]) -> None:
+    """By a cautious guess first, then by the speed that was measured; what is misjudged is dropped at the deadline."""
+    for name, seconds in (("a.wav", 9.0), ("b.wav", 1.0), ("c.wav", 5.0)):
         store(tmp_path / "in" / name, seconds)
-    result = run(tmp_path / "in", tmp_path / "out", options=RunOptions(Stop(deadline=102.0, clock=lambda: 100.0)))
-    assert [outcome.job.source.name for outcome in result.done] == ["b.wav"]
-    assert (result.left, result.exit_code) == (2, ExitCode.DEADLINE)
-    assert result.stopped_by is None
-    assert states(tmp_path / "out")["a.wav"] is State.PENDING
+    now = [100.0]
+
+    def later(seconds: float) -> None:
+        now[0] += factor * seconds
+
+    options = RunOptions(Stop(deadline=107.0, clock=lambda: now[0]))
+    result = run(tmp_path / "in", tmp_path / "out", batch=1, listener=Listener(advanced=later), options=options)
+    assert [outcome.job.source.name for outcome in result.done] == done
+    assert (result.left, result.stopped_by) == (3 - len(done), None)
+    assert result.exit_code is (ExitCode.DEADLINE if result.left else ExitCode.OK)
+    if result.left:
+        assert states(tmp_path / "out")["a.wav"] is State.PENDING
+
+
+def test_where_no_speed_is_known_one_is_tried(run: Run, tmp_path: Path) -> None:
+    """The guess would have it left night after night."""
+    store(tmp_path / "in" / "long.wav", 9.0)
+    options = RunOptions(Stop(deadline=102.0, clock=lambda: 100.0))
+    result = run(tmp_path / "in", tmp_path / "out", batch=16, options=options)
+    assert (len(result.done), result.left, result.exit_code) == (1, 0, ExitCode.OK)
+
+
+def test_planning_ends_when_the_run_is_to_end(run: Run, calls: Path, tmp_path: Path) -> None:
+    """Telling what is done may take hours where everything has to be hashed."""
+    out, stop = tmp_path / "out", Stop()
+    run(calls, out)
+    before = (out / ".exdiff" / "manifest.jsonl").read_bytes()
+    stop.ask(signal.SIGTERM)
+    result = run(calls, out, options=RunOptions(stop))
+    assert (result.skipped, result.done_count, result.left) == (0, 0, 3)
+    assert result.exit_code == 128 + signal.SIGTERM
+    assert (out / ".exdiff" / "manifest.jsonl").read_bytes() == before
+    assert run(calls, out).skipped == 3
 
 
 def test_when_time_is_up_what_is_in_hand_is_dropped_whole(run: Run, calls: Path, tmp_path: Path) -> None:
@@ -908,6 +941,67 @@ def test_only_what_failed_is_tried_again_where_asked(run: Run, calls: Path, tmp_
     assert [outcome.job.source.name for outcome in result.done] == ["1.wav"]
     assert (result.done_count, len(result.failed), result.left, result.exit_code) == (1, 0, 0, ExitCode.OK)
     assert "new.wav" not in states(out)
+
+
+def test_what_failed_and_is_not_tried_again_in_time_is_still_known_as_failed(
+    run: Run, calls: Path, tmp_path: Path
+) -> None:
+    out, sound = tmp_path / "out", {path: path.read_bytes() for path in calls.iterdir()}
+    for path in sound:
+        path.write_text("no sound")
+    assert len(run(calls, out).failed) == 3
+    for path, content in sound.items():
+        path.write_bytes(content)
+    stop = Stop(grace=0.0)
+    ended = Listener(began=lambda job, recording: stop.ask(signal.SIGTERM))
+    stopped = run(calls, out, batch=1, listener=ended, options=RunOptions(stop, only_failed=True))
+    assert (stopped.done_count, stopped.left) == (0, 3)
+    assert set(states(out).values()) == {State.FAILED}
+    again = run(calls, out, options=RunOptions(only_failed=True))
+    assert (again.done_count, again.left, again.exit_code) == (3, 0, ExitCode.OK)
+
+
+def test_another_recording_of_the_same_name_does_not_replace_a_result(run: Run, tmp_path: Path) -> None:
+    """Folders of days that all begin with 001.wav, into one output folder."""
+    first = store(tmp_path / "monday" / "001.wav", 1.0)
+    second = store(tmp_path / "tuesday" / "001.wav", 1.5)
+    out = tmp_path / "out"
+    run(first.parent, out)
+    kept = (out / "001.wav").read_bytes()
+    result = run(second.parent, out)
+    assert result.exit_code is ExitCode.SOME_FAILED
+    assert f"would replace that of {first}" in errors_of(result)["001.wav"]
+    assert (out / "001.wav").read_bytes() == kept
+    assert run(first.parent, out).skipped == 1
+    first.unlink()
+    assert run(second.parent, out).done_count == 1
+
+
+def test_a_recording_that_was_moved_is_not_done_again(run: Run, tmp_path: Path) -> None:
+    first = store(tmp_path / "monday" / "001.wav", 1.0)
+    run(first.parent, tmp_path / "out")
+    shutil.copytree(first.parent, tmp_path / "backup")
+    assert run(tmp_path / "backup", tmp_path / "out").skipped == 1
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_result_in_another_format_is_not_replaced_by_a_recording_of_its_name(
+    run: Run, tmp_path: Path, shards: bool
+) -> None:
+    store(tmp_path / "in" / "a.wav", 1.0, rate=8_000, subtype="GSM610")
+    out = tmp_path / "out"
+
+    def run_part(number: int) -> RunResult:
+        found = discover([tmp_path / "in"], out, AUDIO_SUFFIXES)
+        part = f"shard-{number}-of-2" if shards else ""
+        return enhance_found(found, out, run.bundle, run.settings, Resources(), options=RunOptions(part=part))
+
+    assert run_part(1).done_count == 1
+    kept = (out / "a.wav.flac").read_bytes()
+    store(tmp_path / "in" / "a.wav.flac", 1.5)
+    result = run_part(2)
+    assert "would replace that of" in errors_of(result)["a.wav.flac"]
+    assert (out / "a.wav.flac").read_bytes() == kept
 
 
 def test_what_cannot_be_opened_does_not_count_as_left(run: Run, calls: Path, tmp_path: Path) -> None:

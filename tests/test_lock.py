@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from exdiff_cli.errors import LockedError, UsageError
+from exdiff_cli.errors import LateError, LockedError, StoppedError, UsageError
 from exdiff_cli.lock import locked
+from exdiff_cli.stopping import Stop
 
 HOLDER = """
 import sys, time
@@ -79,7 +81,12 @@ def test_waiting_ends_in_time_or_when_told(tmp_path: Path) -> None:
     with locked(tmp_path):
         with pytest.raises(LockedError), locked(tmp_path, wait=0.3):
             pass
-        with pytest.raises(LockedError), locked(tmp_path, wait=3600.0, give_up=lambda: True):
+        stop = Stop()
+        stop.ask(signal.SIGTERM)
+        with pytest.raises(StoppedError) as stopped, locked(tmp_path, wait=3600.0, waiting=stop.raise_if_draining):
+            pass
+        assert stopped.value.exit_code == 128 + signal.SIGTERM
+        with pytest.raises(LateError), locked(tmp_path, wait=3600.0, waiting=Stop(deadline=0.0).raise_if_draining):
             pass
 
 

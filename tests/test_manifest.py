@@ -535,6 +535,7 @@ def version_1(out: Path, source: Path) -> Path:
     with sqlite3.connect(database_of(out)) as database:
         database.execute("ALTER TABLE recordings DROP COLUMN output_mtime_ns")
         database.execute("DROP TABLE runs")
+        database.execute("DROP INDEX recordings_by_output")
         database.execute("PRAGMA user_version = 1")
     database.close()
     return out
