@@ -20,6 +20,7 @@ from exdiff_cli.commands.results import manifest, status, verify
 from exdiff_cli.commands.retry import retry
 from exdiff_cli.commands.train import train
 from exdiff_cli.errors import ExdiffError, ExitCode, OutputClosedError
+from exdiff_cli.stdout import write_what_can_be_written
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def root(
 def main() -> None:
     """Run a command; an expected error is one line on stderr and its exit code."""
     logs.set_up(logs.asked_format(sys.argv))
+    write_what_can_be_written()
     try:
         # Alone, typer draws a box around what it cannot parse.
         sys.exit(app(standalone_mode=not logs.is_json()))

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from errno import ENOENT, ENOTDIR
 from itertools import chain
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -72,11 +73,16 @@ def discover_listed(paths: Iterable[Path], output: Path) -> Discovery:
 
 def _listed(paths: Iterable[Path], problems: list[RecordingError]) -> Iterator[Job]:
     for path in paths:
-        if path.is_file():
-            yield Job(path, _mirrored(path))
+        try:
+            is_file = S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            reason = "does not exist" if error.errno in (ENOENT, ENOTDIR) else f"cannot be opened ({error.strerror})"
         else:
-            reason = "is no file" if os.path.lexists(path) else "does not exist"
+            reason = "" if is_file else "is no file"
+        if reason:
             problems.append(RecordingError(path, reason, "take it off the list, or mend it"))
+        else:
+            yield Job(path, _mirrored(path))
 
 
 def _mirrored(path: Path) -> Path:

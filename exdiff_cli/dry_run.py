@@ -11,13 +11,17 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from exdiff_cli.audio.band_above import extended, is_narrow
+from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.limits import MOST_HOURS
+from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bench import run_bench
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.engine import RunOptions
 from exdiff_cli.errors import RecordingError, UsageError
 from exdiff_cli.jobs import Job
-from exdiff_cli.manifest import Manifest
+from exdiff_cli.manifest import Manifest, NewerManifestError
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.text import printable
 
@@ -25,10 +29,19 @@ CALIBRATION_SECONDS = 20.0
 REPORT_BYTES = 8192
 """What a quality report takes on a disk, in whole blocks."""
 
+SAMPLE_BYTES = {"PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "PCM_U8": 1, "PCM_S8": 1, "ULAW": 1, "ALAW": 1}
+LOSSY = frozenset({"MPEG_LAYER_III", "VORBIS", "OPUS", "AAC"})
+USUAL_BIT_RATE = 96_000
+"""A channel, where nobody says; encoders seldom take more for talk."""
+
 
 @dataclass(frozen=True)
 class Load:
-    """What is to be done: recordings, seconds of audio over all channels, bytes; and what cannot be opened."""
+    """What is to be done: recordings, seconds of audio over all channels, bytes; and what cannot be opened.
+
+    ``bytes`` are those of the results, ``waiting_bytes`` what the largest takes beside it until it is complete.
+    ``done_before`` counts all that a run would pass over.
+    """
 
     recordings: int = 0
     done_before: int = 0
@@ -36,6 +49,7 @@ class Load:
     audio_seconds: float = 0.0
     channel_seconds: float = 0.0
     bytes: int = 0
+    waiting_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,20 +72,21 @@ class Estimate:
 
 def measure_load(
     jobs: Iterable[Job],
-    is_done: Callable[[Job], bool],
+    is_wanted: Callable[[Job], bool],
+    settings: Settings,
     checked: Callable[[], object] = lambda: None,
     max_hours: float = MOST_HOURS,
 ) -> Load:
-    """Add up the recordings that are not done; only their headers are read."""
+    """Add up the recordings that a run would do; only their headers are read."""
     load = Load()
     for job in jobs:
         checked()
-        if is_done(job):
+        if not is_wanted(job):
             load = replace(load, done_before=load.done_before + 1)
             continue
         try:
             recording = probe(job.source, max_hours)
-            size = job.source.stat().st_size
+            size, waiting = expected_bytes(recording, settings)
         except (RecordingError, OSError):
             load = replace(load, unreadable=load.unreadable + 1)
             continue
@@ -81,23 +96,52 @@ def measure_load(
             audio_seconds=load.audio_seconds + recording.seconds,
             channel_seconds=load.channel_seconds + recording.seconds * recording.channels,
             bytes=load.bytes + size,
+            waiting_bytes=max(load.waiting_bytes, waiting),
         )
     return load
 
 
+def expected_bytes(recording: Recording, settings: Settings) -> tuple[int, int]:
+    """About what a result takes on a disk, and what waits there until its loudness is known.
+
+    Raises OSError and RecordingError.
+    """
+    stored = extended(recording) if settings.extend_band and is_narrow(recording) else recording
+    samples = stored.frames * stored.channels
+    output = output_format(stored, settings.storage)
+    waiting = 4 * samples if settings.loudness is not None else 0
+    if output.kept:
+        return round(recording.path.stat().st_size * stored.frames / recording.frames), waiting
+    if output.subtype in LOSSY:
+        bit_rate = output.bit_rate or recording.bit_rate or USUAL_BIT_RATE * stored.channels
+        return round(bit_rate / 8 * stored.seconds), waiting
+    return samples * SAMPLE_BYTES.get(output.subtype, 2), waiting
+
+
 @contextmanager
-def done_in(output: Path, part: str, settings: Settings, bundle: Bundle) -> Iterator[Callable[[Job], bool]]:
-    """Whether a recording's result is there, by the manifest; results are not hashed for it."""
+def looked_up(output: Path, options: RunOptions, settings: Settings, bundle: Bundle) -> Iterator[Callable[[Job], bool]]:
+    """Whether a run would do a recording, by the manifest; results are not hashed for it.
+
+    Raises UsageError where the run would, as the manifest is of a newer exdiff.
+    """
     key = settings.cache_key()
     try:
-        opened = Manifest.open(output, part, read_only=True)
+        opened = Manifest.open(output, options.part, read_only=True)
+    except NewerManifestError:
+        raise
     except UsageError:
-        yield lambda job: False
+        yield lambda job: not options.only_failed
         return
     with opened as manifest:
-        yield lambda job: manifest.is_done(
-            job.relative, job.source, key, bundle.weights_sha256, output, verify_hashes=False
-        )
+
+        def is_wanted(job: Job) -> bool:
+            if options.only_failed and not manifest.failed_among([job]):
+                return False
+            return not manifest.is_done(
+                job.relative, job.source, key, bundle.weights_sha256, output, verify_hashes=False
+            )
+
+        yield is_wanted
 
 
 def estimate(
@@ -115,7 +159,7 @@ def estimate(
         output,
         real_time_factor=factor,
         expected_seconds=round(seconds, 1),
-        disk_bytes=load.bytes + REPORT_BYTES * load.recordings,
+        disk_bytes=load.bytes + load.waiting_bytes + REPORT_BYTES * load.recordings,
         disk_free_bytes=shutil.disk_usage(_existing(output)).free,
         cost=None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 2),
     )

@@ -24,9 +24,9 @@ from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
 from exdiff_cli.enhancer import Enhancer
-from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError, TakenError
+from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError, TakenError, UsageError
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
-from exdiff_cli.lock import locked
+from exdiff_cli.lock import locked, state_folder
 from exdiff_cli.manifest import MadeWith, Manifest, State, fingerprint, is_another
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
@@ -185,6 +185,7 @@ def enhance_found(
     """
     began, options = perf_counter(), options or RunOptions()
     part, stop = options.part, options.stop
+    refuse_other_shards(output, part)
     with locked(output, part, options.lock_wait, stop.raise_if_draining), Manifest.open(output, part) as manifest:
         run = _Run(output, manifest, bundle, settings, resources, listener or Listener(), options)
         run.result.problems = [str(problem) for problem in found.problems]
@@ -201,6 +202,17 @@ def enhance_found(
             manifest.export_jsonl(manifest.path.with_name("manifest.jsonl"))
     run.result.seconds = perf_counter() - began
     return run.result
+
+
+def refuse_other_shards(output: Path, part: str) -> None:
+    """UsageError where the folder was worked on in another number of shards: a recording would be in two of them.
+
+    Nothing is lost with their state folders; the next run knows results by their reports.
+    """
+    for other in sorted(state_folder(output).glob("shard-*-of-*")):
+        if part and other.name.rpartition("-")[2] != part.rpartition("-")[2]:
+            problem = f"{output}: was worked on in another number of shards"
+            raise UsageError(f"{problem}; give --shard with that, or remove {other.parent}/shard-*")
 
 
 def made_with(bundle: Bundle, settings: Settings) -> MadeWith:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any, TypeVar
 
 from exdiff_cli.errors import StateError, UsageError
@@ -101,7 +100,7 @@ def _guarded() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StateError(
-            f"{gettempdir()}: cannot keep the list of recordings ({error}); set TMPDIR to a folder with room"
+            f"the temporary folder cannot keep the list of recordings ({error}); set TMPDIR to a folder with room"
         ) from error
 
 

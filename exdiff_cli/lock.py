@@ -29,8 +29,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold ``output``, or a ``part`` of it, for this process.
 
-    Waits up to ``wait`` seconds while another run holds it; then :class:`LockedError`. ``waiting`` is called now and then
-    meanwhile, and what it raises ends that.
+    Waits up to ``wait`` seconds while another run holds it; then :class:`LockedError`. ``waiting`` is called now and
+    then meanwhile, and what it raises ends that.
     """
     until = time.monotonic() + wait
     with ExitStack() as files:

@@ -156,6 +156,10 @@ def fingerprint(source: Path) -> Fingerprint:
     return Fingerprint(after.st_size, after.st_mtime_ns, sha256)
 
 
+class NewerManifestError(UsageError):
+    """A newer exdiff wrote the manifest."""
+
+
 class Manifest:
     """The rows of one output folder. A context manager; safe to share between the threads of one process."""
 
@@ -238,7 +242,7 @@ class Manifest:
     ) -> tuple[list[Job], list[Job]]:
         """Tell the jobs that :meth:`is_done` from the others, by one query where sizes and times are unchanged.
 
-        Hashing may take hours where these have changed: ``until`` is asked before each, and the rest is in neither list.
+        Hashing may take hours where these have changed: ``until`` is asked before each; the rest is in neither list.
         """
         columns = "relative, source, size, mtime_ns, output, output_size, output_mtime_ns"
         condition = "state = 'done' AND settings_key = ? AND weights_sha256 = ?"
@@ -370,8 +374,8 @@ class Manifest:
         """
         statement = """
             UPDATE recordings SET
-                state = 'done', error = NULL, output = ?, output_size = ?, output_sha256 = ?, output_mtime_ns = ?, timings = ?,
-                updated_at = ?
+                state = 'done', error = NULL, output = ?, output_size = ?, output_sha256 = ?, output_mtime_ns = ?,
+                timings = ?, updated_at = ?
             WHERE relative = ? AND state = 'running'
         """
         result = (_stored(output), output_size, output_sha256, output_mtime_ns, json.dumps(dict(timings)))
@@ -558,7 +562,7 @@ def _connected(address: str, *, uri: bool = False) -> Iterator[sqlite3.Connectio
 def _version(database: sqlite3.Connection, path: Path) -> int:
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
-        raise UsageError(
+        raise NewerManifestError(
             f"{path}: written by a newer exdiff (schema {version}, this one knows {SCHEMA_VERSION}); "
             "upgrade exdiff, or choose another output folder"
         )

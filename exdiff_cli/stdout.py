@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,8 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from exdiff_cli.errors import OutputClosedError, RecordingError
+
+if TYPE_CHECKING:  # rich is for those who look
+    from rich.table import Table
 
 CHUNK_BYTES = 1 << 20
 
@@ -33,6 +38,29 @@ def print_lines(lines: Iterable[str]) -> None:
         if sys.stdout is not None:
             sys.stdout.writelines(lines)
             sys.stdout.flush()
+
+
+def print_text(line: str) -> None:
+    """One line; raises as :func:`copy_to_stdout` does."""
+    print_lines([f"{line}\n"])
+
+
+def print_table(table: Table) -> None:
+    """In the colours and the width of the terminal, if stdout is one; raises as :func:`copy_to_stdout` does."""
+    from rich.console import Console
+
+    if sys.stdout is not None:
+        # Not to stdout itself: rich ends the process where nobody reads on, and raises its own errors.
+        screen, drawn = Console(), io.StringIO()
+        Console(file=drawn, force_terminal=screen.is_terminal, width=screen.width).print(table)
+        print_lines([drawn.getvalue()])
+
+
+def write_what_can_be_written() -> None:
+    """A terminal or file that knows few characters gets escapes in place of the others, not an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with suppress(OSError):  # of a file that it cannot tell the place in
+            sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def copy_to_stdout(path: Path) -> None:

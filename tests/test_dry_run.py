@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bundles import make_bundle
+from bundles import make_bundle, short_settings
 from recordings import store
 from typer.testing import CliRunner
 
 from exdiff_cli import dry_run
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, probe
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.cli import app
-from exdiff_cli.dry_run import Load, estimate, estimate_table, measure_load
+from exdiff_cli.diffuse.generate import SamplerConfig
+from exdiff_cli.discover import discover
+from exdiff_cli.dry_run import Load, estimate, estimate_table, expected_bytes, looked_up, measure_load
+from exdiff_cli.engine import RunOptions, enhance_all
+from exdiff_cli.errors import UsageError
 from exdiff_cli.jobs import Job
+from exdiff_cli.manifest import Manifest
 from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.storage import Storage
 
 
 @pytest.fixture
@@ -28,11 +38,60 @@ def calls(tmp_path: Path) -> Path:
 
 def test_adds_up_what_is_not_done(calls: Path) -> None:
     jobs = [Job(path, Path(path.name)) for path in sorted(calls.iterdir())]
-    load = measure_load(jobs, lambda job: False)
+    settings = Settings(SamplerConfig())
+    load = measure_load(jobs, lambda job: True, settings)
     sizes = sum((calls / name).stat().st_size for name in ("a.wav", "b.wav"))
     assert load == Load(2, 0, 1, audio_seconds=3.0, channel_seconds=4.0, bytes=sizes)
-    rest = measure_load(jobs, lambda job: job.relative.name == "a.wav")
+    rest = measure_load(jobs, lambda job: job.relative.name != "a.wav", settings)
     assert (rest.recordings, rest.done_before, rest.audio_seconds) == (1, 1, 1.0)
+
+
+STORED = [
+    ({}, {"subtype": "PCM_24"}),
+    ({}, {"rate": 8_000, "subtype": "GSM610"}),
+    ({"storage": Storage("wav", "FLOAT")}, {"container": "MP3", "subtype": "MPEG_LAYER_III"}),
+    ({"storage": Storage("mp3", bit_rate=64_000)}, {}),
+    ({"extend_band": True}, {"rate": 8_000}),
+]
+
+
+@pytest.mark.parametrize(("changes", "kind"), STORED)
+def test_disk_is_that_of_results_not_of_originals(
+    tmp_path: Path, changes: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    bundle = load_bundle(str(make_bundle(tmp_path / "bundle")))
+    settings = replace(short_settings(bundle, steps=0), **changes)
+    source = store(tmp_path / "in" / "a.wav", 8.0, **kind)
+    expected, waiting = expected_bytes(probe(source), settings)
+    result = enhance_all([source], tmp_path / "out", bundle, settings, Resources())
+    (outcome,) = result.done
+    assert outcome.report is not None
+    assert outcome.report.output.bytes / 1.3 - 2_000 < expected < 2.5 * outcome.report.output.bytes
+    assert waiting == 0
+    assert expected_bytes(probe(source), replace(settings, loudness=-23.0))[1] >= 4 * 8 * probe(source).sample_rate
+
+
+def test_counts_only_what_failed_where_that_is_asked_for(calls: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(str(make_bundle(tmp_path / "bundle")))
+    settings, out = short_settings(bundle, steps=0), tmp_path / "out"
+    enhance_all([calls], out, bundle, settings, Resources())
+    store(calls / "c.wav", 1.0)
+    store(calls / "new.wav", 1.0)
+    jobs = discover([calls], out, AUDIO_SUFFIXES).jobs
+    for only_failed, wanted in ((False, 2), (True, 1)):
+        with looked_up(out, RunOptions(only_failed=only_failed), settings, bundle) as is_wanted:
+            assert measure_load(jobs, is_wanted, settings).recordings == wanted
+
+
+def test_a_newer_manifest_is_refused_as_by_the_run(calls: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(str(make_bundle(tmp_path / "bundle")))
+    Manifest.open(tmp_path).close()
+    with sqlite3.connect(tmp_path / ".exdiff" / "manifest.sqlite") as database:
+        database.execute("PRAGMA user_version = 999")
+    database.close()
+    looked = looked_up(tmp_path, RunOptions(), Settings(bundle.sampler), bundle)
+    with pytest.raises(UsageError, match="newer exdiff"), looked:
+        pass
 
 
 def test_expects_the_measured_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -808,6 +808,24 @@ def test_shards_share_an_output_folder(run: Run, calls: Path, tmp_path: Path) ->
     assert written.exists()
 
 
+def test_another_number_of_shards_is_refused(run: Run, calls: Path, tmp_path: Path) -> None:
+    """Status and verify would count a recording twice, and two runs could work on it at once."""
+    out = tmp_path / "out"
+
+    def run_shard(number: int, count: int) -> RunResult:
+        shard = Shard(number, count)
+        jobs = Discovery(Selection(shard=shard).of(discover([calls], out, AUDIO_SUFFIXES).jobs))
+        return enhance_found(jobs, out, run.bundle, run.settings, Resources(), options=RunOptions(part=shard.name))
+
+    done = sum(run_shard(number, 2).done_count for number in (1, 2))
+    with pytest.raises(UsageError, match="another number of shards"):
+        run_shard(1, 3)
+    for folder in (out / ".exdiff").glob("shard-*"):
+        shutil.rmtree(folder)
+    results = [run_shard(number, 3) for number in (1, 2, 3)]
+    assert (done, sum(result.skipped for result in results)) == (3, 3)
+
+
 def test_what_nobody_has_written_to_for_an_hour_is_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leftover = tmp_path / ".exdiff-1.part"
     leftover.touch()

@@ -86,6 +86,37 @@ def test_not_to_be_trusted_is_six(calls: Path, bundle_folder: Path) -> None:
     assert not (calls.with_name("calls-enhanced") / "a.wav").exists()
 
 
+@pytest.mark.parametrize("command", [("status",), ("verify",), ("manifest", "export"), ("status", "--json")])
+def test_a_reader_that_goes_away_is_sigpipe(calls: Path, bundle_folder: Path, command: tuple[str, ...]) -> None:
+    enhance(calls, bundle=bundle_folder)
+    process = start(*command, calls.with_name("calls-enhanced"))
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process:
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 128 + signal.SIGPIPE
+
+
+def test_a_stdout_that_takes_nothing_is_three(calls: Path, bundle_folder: Path) -> None:
+    enhance(calls, bundle=bundle_folder)
+    with open("/dev/full", "w") as full:
+        command = [str(EXDIFF), "status", str(calls.with_name("calls-enhanced"))]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, "Traceback" in found.stderr) == (3, False)
+    assert found.stderr.startswith("exdiff: stdout: cannot be written (No space left on device)")
+
+
+def test_a_stdout_of_few_characters_is_no_error(calls: Path, bundle_folder: Path) -> None:
+    """The table of a run has an arrow in it."""
+    command = ["enhance", calls, "--bundle", bundle_folder, "--steps", 0]
+    process = start(*command, PYTHONIOENCODING="latin-1")
+    with process:
+        out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    assert "\\u2192" in out
+
+
 def test_a_wrong_call_is_two(tmp_path: Path) -> None:
     code, err = ended(start("enhance", tmp_path / "nowhere"))
     assert (code, len(err.splitlines())) == (2, 1)

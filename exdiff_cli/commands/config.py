@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
@@ -28,6 +27,7 @@ from exdiff_cli.config import (
     variable,
 )
 from exdiff_cli.errors import UsageError
+from exdiff_cli.stdout import print_table, print_text
 from exdiff_cli.text import printable
 
 SOURCES = {"DEFAULT": "default", "DEFAULT_MAP": "file", "ENVIRONMENT": "environment", "COMMANDLINE": "flag"}
@@ -253,9 +253,9 @@ def show(
     if as_json:
         file = {"message_type": "config", "command": command, "file": target.file}
         for line in (file, *(setting.as_json(words) for setting in settings)):
-            typer.echo(json.dumps(line, default=str))
+            print_text(json.dumps(line, default=str))
     else:
-        Console().print(settings_table(settings, target.file))
+        print_table(settings_table(settings, target.file))
 
 
 def settings_table(settings: list[Setting], file: Path | None) -> Table:

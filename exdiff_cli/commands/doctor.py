@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from exdiff_cli.commands.options import BundleOption, DeviceOption, JsonLinesOption, ThreadsOption, choose_device
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.settings import DEFAULT_BUNDLE
-from exdiff_cli.stdout import print_json
+from exdiff_cli.stdout import print_json, print_table
 
 
 def doctor(
@@ -30,6 +29,6 @@ def doctor(
         if as_json:
             print_json(check.as_json())
     if not as_json:
-        Console().print(doctor_table(checks))
+        print_table(doctor_table(checks))
     broken = any(check.verdict is Verdict.PROBLEM for check in checks)
     raise typer.Exit(ExitCode.USAGE if broken else ExitCode.OK)

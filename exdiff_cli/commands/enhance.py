@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli import logs
@@ -44,7 +43,7 @@ from exdiff_cli.guard import OnRisk
 from exdiff_cli.jobs import Jobs
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
-from exdiff_cli.stdout import print_json
+from exdiff_cli.stdout import print_json, print_table
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.storage import Storage, parse_bit_rate
 
@@ -90,6 +89,8 @@ def find_recordings(
 def open_list(name: str, null: bool) -> Iterator[Path]:
     """The paths of a list, ``-`` for stdin; :class:`UsageError` where it cannot be read."""
     if name == "-":
+        if sys.stdin is None:
+            raise UsageError("--files-from -: stdin is closed; send a list into it")
         yield from read_list(sys.stdin.buffer, null)
         return
     try:
@@ -185,6 +186,11 @@ def enhance(
             "--dry-run": dry_run,
             "--retry-failed": retry_failed,
             "--shard": shard,
+            "--include": include,
+            "--exclude": exclude,
+            "--newer-than": newer_than,
+            "--null": null,
+            "--price-per-hour": price_per_hour,
         }
         check_pipe(paths or [], output, as_json, for_folders)
     stop = make_stop(deadline, max_duration, grace)
@@ -248,7 +254,7 @@ def show_result(result: RunResult, as_json: bool) -> None:
     if as_json:
         print_json(summary_json(result))
     elif result.output != DASH and not logs.is_quiet():
-        Console().print(run_table(result))
+        print_table(run_table(result))
 
 
 def show_estimate(
@@ -262,15 +268,15 @@ def show_estimate(
     as_json: bool,
 ) -> None:
     """Print what a run would do."""
-    from exdiff_cli.dry_run import done_in, estimate, estimate_table, measure_load
+    from exdiff_cli.dry_run import estimate, estimate_table, looked_up, measure_load
 
     with (
         tqdm(total=len(found.jobs), desc="looking", unit="file", disable=logs.no_bar(), leave=False) as bar,
-        done_in(target, options.part, settings, bundle) as is_done,
+        looked_up(target, options, settings, bundle) as is_wanted,
     ):
-        load = measure_load(found.jobs, is_done, bar.update, options.max_hours)
+        load = measure_load(found.jobs, is_wanted, settings, bar.update, options.max_hours)
     result = estimate(load, target, bundle, settings, resources, price_per_hour)
     if as_json:
         print_json(result.as_json())
     else:
-        Console().print(estimate_table(result))
+        print_table(estimate_table(result))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli.commands.options import (
@@ -20,7 +19,7 @@ from exdiff_cli.commands.options import (
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import no_bar
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH
-from exdiff_cli.stdout import print_json
+from exdiff_cli.stdout import print_json, print_table
 
 if TYPE_CHECKING:
     from exdiff_cli.scores import Scores
@@ -82,7 +81,7 @@ def show_scores(scores: Scores, as_json: bool, csv: Path | None, plot: Path | No
         print_json(scores_json(scores))
         return
     for table in score_tables(scores):
-        Console().print(table)
+        print_table(table)
 
 
 def write_text(path: Path, text: str) -> None:

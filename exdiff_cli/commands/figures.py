@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from exdiff_cli.commands.options import (
     BundleOption,
@@ -20,7 +19,7 @@ from exdiff_cli.commands.options import (
     preset_steps,
 )
 from exdiff_cli.settings import DEFAULT_BUNDLE, Resources
-from exdiff_cli.stdout import print_json
+from exdiff_cli.stdout import print_json, print_table, print_text
 
 
 def picture(
@@ -32,7 +31,7 @@ def picture(
     from exdiff_cli.report.picture import draw_before_after
 
     draw_before_after(before, after, out)
-    typer.echo(out)
+    print_text(str(out))
 
 
 def bench(
@@ -55,4 +54,4 @@ def bench(
     if as_json:
         print_json({"message_type": "bench", **figures})
     else:
-        Console().print(bench_table(figures))
+        print_table(bench_table(figures))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.commands.options import (
@@ -26,7 +25,7 @@ from exdiff_cli.commands.options import (
 from exdiff_cli.discover import discover
 from exdiff_cli.errors import ExitCode, UsageError
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
-from exdiff_cli.stdout import print_json
+from exdiff_cli.stdout import print_json, print_table, print_text
 
 
 def models(as_json: JsonLinesOption = False) -> None:
@@ -38,7 +37,7 @@ def models(as_json: JsonLinesOption = False) -> None:
         for model in found:
             print_json(model.as_json())
     else:
-        Console().print(models_table(found))
+        print_table(models_table(found))
     raise typer.Exit(ExitCode.USAGE if any(model.problem for model in found) else ExitCode.OK)
 
 
@@ -78,7 +77,7 @@ def adapt(
         f"{first:.4f} to {second:.4f}"
         for first, second in zip(astuple(result.before), astuple(result.after), strict=True)
     )
-    typer.echo(f"{out}: {result.share:.0%} of what was learnt; score on the site's noise {site}, elsewhere {fixed}")
+    print_text(f"{out}: {result.share:.0%} of what was learnt; score on the site's noise {site}, elsewhere {fixed}")
 
 
 def bundle_command(
@@ -102,4 +101,4 @@ def bundle_command(
     Settings(sampler)  # Refuses what no run could use.
     write_bundle(out, extract, diffuse, sampler, by_example)
     load_bundle(str(out))
-    typer.echo(out)
+    print_text(str(out))

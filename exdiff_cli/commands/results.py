@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from tqdm import tqdm
 
 from exdiff_cli.commands.options import JsonLinesOption
 from exdiff_cli.errors import ExitCode, RecordingError, UsageError
 from exdiff_cli.logs import no_bar
-from exdiff_cli.stdout import print_json, print_lines
+from exdiff_cli.stdout import print_json, print_lines, print_table, print_text
 from exdiff_cli.text import printable
 
 OutputArgument = Annotated[Path, typer.Argument(help="An output folder of exdiff.")]
@@ -28,7 +27,7 @@ def status(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
     if as_json:
         print_json(found.as_json())
     else:
-        Console().print(status_table(found))
+        print_table(status_table(found))
 
 
 def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
@@ -43,11 +42,11 @@ def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
             if as_json:
                 print_json(finding.as_json())
             else:
-                typer.echo(printable(f"{finding.output}: {finding.problem}"))
+                print_text(printable(f"{finding.output}: {finding.problem}"))
     if as_json:
         print_json({"message_type": "summary", "checked": total, "findings": count})
     else:
-        typer.echo(f"{total} results checked, {count} not as they were made")
+        print_text(f"{total} results checked, {count} not as they were made")
     raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)
 
 

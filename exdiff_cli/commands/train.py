@@ -23,6 +23,7 @@ from exdiff_cli.commands.options import (
 )
 from exdiff_cli.errors import StoppedError, UsageError
 from exdiff_cli.settings import DEFAULT_BUNDLE
+from exdiff_cli.stdout import print_text
 from exdiff_cli.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def train_band_above(
     from exdiff_cli.training.pool import load_training_audio
 
     errors = fit(load_training_audio(data, for_diffuse=False), out)
-    typer.echo(f"{out}: off by {errors.of_the_network} dB in its bands; the mean of all by {errors.of_the_mean}")
+    print_text(f"{out}: off by {errors.of_the_network} dB in its bands; the mean of all by {errors.of_the_mean}")
 
 
 @train.command("average")
@@ -245,8 +246,8 @@ def train_validation(
         raise UsageError("--by-example and --sites: write one set at a time")
     audio = load_training_audio(data, for_diffuse=False)
     if by_example:
-        typer.echo(f"{out}: {write_example_set(audio, out)} sounds")
+        print_text(f"{out}: {write_example_set(audio, out)} sounds")
     elif sites:
-        typer.echo(f"{out}: {write_site_set(audio, out)} sites")
+        print_text(f"{out}: {write_site_set(audio, out)} sites")
     else:
-        typer.echo(f"{out}: {write_validation_set(audio, out)} mixtures")
+        print_text(f"{out}: {write_validation_set(audio, out)} mixtures")
