@@ -31,6 +31,10 @@ AROUND_SPEECH = 4
 AUDIBLE_DECIBELS = -50.0
 """Against the level of the speech, or of the recording where there is none: what is fainter does not count as sound."""
 
+KEPT_DECIBELS = (-15.0, 6.0)
+"""Against the recording at that time: what is nearly as loud as there is not made up, but found where Extract and the
+detector missed it. Of the frames that are louder than Extract's estimate by too much, nearly all of these are speech."""
+
 BAND_FLOOR_DECIBELS = -40.0
 """Likewise for the colour of speech, all bands together: a band that is empty in both has no colour."""
 
@@ -113,13 +117,15 @@ def strangeness(mixture: Samples, estimate: Samples, sample: Samples, speech: Fl
     level = (found[spoken] if spoken.any() else heard).sum(-1).mean() + _TINY
     floor = level * 10 ** (AUDIBLE_DECIBELS / 10)
     added = _decibels(made.sum(-1) / np.maximum(found.sum(-1), floor))
+    least, most = (10 ** (decibels / 10) * heard.sum(-1) for decibels in KEPT_DECIBELS)
+    is_kept = (made.sum(-1) > least) & (made.sum(-1) < most)
     band_floor = level * 10 ** (BAND_FLOOR_DECIBELS / 10) / found.shape[-1]
     apart = _decibels((made + band_floor) / (found + band_floor))
     strayed = averaged(np.sqrt(np.square(apart).mean(-1)), STRAY_FRAMES)
     levels = (averaged(power.sum(-1) * spoken, JUMP_FRAMES) + floor for power in (made, found))
     jumped = np.abs(_decibels(np.divide(*levels)))
     return Strangeness(
-        np.where(silent, added, np.nan), np.where(spoken, strayed, np.nan), np.where(spoken, jumped, np.nan)
+        np.where(silent & ~is_kept, added, np.nan), np.where(spoken, strayed, np.nan), np.where(spoken, jumped, np.nan)
     )
 
 

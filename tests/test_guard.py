@@ -42,7 +42,7 @@ def estimate() -> Samples:
 
 @pytest.fixture
 def mixture(estimate: Samples) -> Samples:
-    return estimate + noise(2, 0.01)
+    return estimate + noise(2, 0.15)
 
 
 @pytest.fixture
@@ -111,6 +111,14 @@ def test_sound_around_words_is_not_called_invented(mixture: Samples, estimate: S
     assert not [r for r in guarded(mixture, estimate, sample, speech, OnRisk.FLAG)[1] if r.reason is Reason.ADDED]
 
 
+def test_what_the_recording_holds_is_not_invented(mixture: Samples, estimate: Samples, speech: Floats) -> None:
+    """A word that Extract and the detector missed, and the sampler found."""
+    word = spoil(np.zeros_like(estimate), 110, 125, Reason.ADDED)
+    sample = estimate + 20 * word
+    assert guarded(mixture, estimate, sample, speech, OnRisk.FLAG)[1] != ()
+    assert guarded(mixture + 20 * word, estimate, sample, speech, OnRisk.FLAG)[1] == ()
+
+
 def test_what_nobody_can_hear_is_no_sound(mixture: Samples, estimate: Samples, speech: Floats) -> None:
     sample = estimate + noise(3, 1e-4)
     assert guarded(mixture, estimate, sample, speech, OnRisk.FLAG)[1] == ()
@@ -120,7 +128,7 @@ def test_without_speech_the_recording_is_the_measure(mixture: Samples, speech: F
     silent = np.zeros_like(speech)
     hiss, estimate = noise(2, 0.01), noise(1, 1e-5)
     assert guarded(hiss, estimate, estimate + noise(4, 1e-5), silent, OnRisk.FLAG)[1] == ()
-    (risk,) = guarded(hiss, estimate, estimate + noise(4, 3e-3), silent, OnRisk.FLAG)[1]
+    (risk,) = guarded(hiss, estimate, estimate + noise(4, 1e-3), silent, OnRisk.FLAG)[1]
     assert (risk.first, risk.past, risk.reason) == (0, len(hiss), Reason.ADDED)
 
 
