@@ -243,21 +243,8 @@ def _check_output(paths: Iterable[Path], output: Path) -> None:
             raise UsageError(f"{output}: both input and output, originals would be lost; choose another with -o")
         if source.is_relative_to(real):
             raise UsageError(f"{path}: lies inside the output folder {output}; choose another with -o")
-        if real.is_relative_to(source) and not _is_new_or_ours(output):
-            raise UsageError(
-                f"{output}: lies inside the input {path} and holds files that are not ours; choose another with -o"
-            )
-
-
-def _is_new_or_ours(output: Path) -> bool:
-    """Whether the search may pass over ``output`` without missing anything of the user's."""
-    try:
-        names = os.listdir(output)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be read ({error.strerror}); choose another with -o") from None
-    return not names or STATE_FOLDER in names
+        if real.is_relative_to(source):
+            raise UsageError(f"{output}: lies inside the input {path}; choose another with -o, beside it")
 
 
 def _nothing_found(folders: Sequence[Path], suffixes: frozenset[str], problems: Sequence[RecordingError]) -> str:

@@ -33,7 +33,7 @@ AUDIBLE_DECIBELS = -50.0
 
 KEPT_DECIBELS = (-15.0, 6.0)
 """Against the recording at that time: what is nearly as loud as there is not made up, but found where Extract and the
-detector missed it. Of the frames that are louder than Extract's estimate by too much, nearly all of these are speech."""
+detector missed it. Of the frames that are louder than Extract's estimate by too much, these are nearly all speech."""
 
 BAND_FLOOR_DECIBELS = -40.0
 """Likewise for the colour of speech, all bands together: a band that is empty in both has no colour."""

@@ -119,7 +119,7 @@ class Row:
 
     def as_json(self) -> str:
         """One line of ASCII; bytes of a file name that are not UTF-8 appear as lone surrogates (PEP 383)."""
-        return json.dumps(vars(self), default=Path.as_posix)
+        return json.dumps({"message_type": "row", **vars(self)}, default=Path.as_posix)
 
 
 @dataclass(frozen=True)

@@ -126,15 +126,15 @@ def test_our_output_folders_are_skipped_and_others_are_not(calls: Path) -> None:
     assert names(find(calls)) == ["a.wav", "voice-enhanced/b.wav"]
 
 
-def test_output_folder_is_never_walked(calls: Path) -> None:
+def test_output_folders_are_never_walked(calls: Path) -> None:
+    """Neither this run's, to which a link may lead, nor another's."""
     put(calls / "a.wav")
-    output = calls / "clean"
-    assert names(find(calls, output=output)) == ["a.wav"]
-    output.mkdir()
+    output = calls.parent / "clean"
+    put(output / "b.wav")
     (calls / "again").symlink_to(output)
     assert names(find(calls, output=output)) == ["a.wav"]
-    put(output / "a.wav")
-    (output / STATE_FOLDER).mkdir()
+    put(calls / "earlier" / "c.wav")
+    (calls / "earlier" / STATE_FOLDER).mkdir()
     assert names(find(calls, output=output)) == ["a.wav"]
 
 
@@ -303,12 +303,14 @@ def test_output_is_the_input(calls: Path, output: str) -> None:
     assert "both input and output" in message_of(refused)
 
 
-def test_output_inside_the_input_must_be_new_or_ours(calls: Path) -> None:
+@pytest.mark.parametrize("output", ["2024", "new", "2024/new", "ours"])
+def test_output_inside_the_input(calls: Path, output: str) -> None:
     put(calls / "2024/a.wav")
     put(calls / "b.wav")
+    put(calls / "ours/.exdiff/manifest.sqlite")
     with pytest.raises(UsageError) as refused:
-        find(calls, output=calls / "2024")
-    assert "holds files that are not ours" in message_of(refused)
+        find(calls, output=calls / output)
+    assert f"lies inside the input {calls}" in message_of(refused)
 
 
 @pytest.mark.parametrize("source", ["out/in", "out/in/a.wav", "link"])
