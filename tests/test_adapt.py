@@ -19,7 +19,7 @@ from exdiff_cli.training.adapt import Judgement, Weights, adapt, blend, choose, 
 from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.objective import Objective
-from exdiff_cli.training.pool import TrainingAudio
+from exdiff_cli.training.pool import TrainingAudio, load_training_audio
 from exdiff_cli.training.site import Site
 from exdiff_cli.training.trainer import TrainOptions
 
@@ -166,7 +166,11 @@ def test_shipped_speech_is_there_and_the_noise_is_the_site_own(site: Site) -> No
     assert not torch.equal(audio.speech.samples[:16_000], audio.valid_speech.samples[:16_000])
 
 
-def test_a_data_directory_takes_its_place(site: Site, data_dir: Path) -> None:
-    audio = load_speech(data_dir, site)
-    assert audio.noise is site.noise
+def test_a_data_directory_takes_its_place(training_audio: TrainingAudio, data_dir: Path) -> None:
+    """Its noise stays part of what is learnt, lest it be unlearnt."""
+    own = training_audio.valid_noise
+    audio = load_speech(data_dir, Site(own, own, 10.0))
+    others = load_training_audio(data_dir, for_diffuse=False).noise.names
+    assert set(audio.noise.names) == {*own.names, *others}
+    assert 0.5 < sum(name in own.names for name in audio.noise.names) / len(audio.noise.names) < 0.7
     assert len(audio.speech.samples) < 300 * 16_000

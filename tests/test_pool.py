@@ -17,6 +17,7 @@ from exdiff_cli.training.pool import (
     decode,
     find_audio,
     held_out,
+    joined,
     load_pool,
     load_training_audio,
 )
@@ -159,3 +160,14 @@ def test_file_without_samples_is_named(data_dir: Path, tmp_path: Path) -> None:
     silent = data / "speech" / "train" / "silent.wav"
     soundfile.write(silent, np.zeros(0), 16_000)
     assert refusal(data) == f"{silent}: holds no samples; remove or replace it"
+
+
+def test_joined_pools_hold_the_clips_of_each_as_often_as_it_is_named(training_audio: TrainingAudio) -> None:
+    first, second = training_audio.noise, training_audio.valid_noise
+    both = joined([first, second, second])
+    assert both.names == first.names + second.names + second.names
+    for pool, offset in ((first, 0), (second, len(first.starts)), (second, len(first.starts) + len(second.starts))):
+        for clip in range(len(pool.starts)):
+            start, length = int(both.starts[offset + clip]), int(both.lengths[offset + clip])
+            own = int(pool.starts[clip])
+            assert torch.equal(both.samples[start : start + length], pool.samples[own : own + length])

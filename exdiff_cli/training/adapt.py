@@ -27,7 +27,7 @@ from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Recipe, mix
 from exdiff_cli.training.objective import Objective, recorded_objective
-from exdiff_cli.training.pool import TrainingAudio, find_audio, load_pool, load_training_audio
+from exdiff_cli.training.pool import TrainingAudio, find_audio, joined, load_pool, load_training_audio
 from exdiff_cli.training.site import Site, collect_site
 from exdiff_cli.training.trainer import Task, Trainer, TrainOptions
 from exdiff_cli.training.validation import validation_batch
@@ -35,6 +35,9 @@ from exdiff_cli.training.validation import validation_batch
 log = logging.getLogger(__name__)
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
+SITE_SHARE = 0.6
+"""How much of the recorded noise that is learnt from is the site's, where there is other noise too."""
+
 SITE_MIXTURES = 40
 FIXED_MIXTURES = 80
 SITE_SEED = 77
@@ -85,9 +88,15 @@ class Adaptation:
 
 
 def load_speech(data: Path | None, site: Site) -> TrainingAudio:
-    """Speech to learn from and what to judge by, shipped or from a data directory; the noise is the site's."""
+    """Speech to learn from and what to judge by, shipped or from a data directory; the noise is the site's.
+
+    Where a data directory has noise to learn from, that is mixed in, so that the models do not unlearn it.
+    """
     if data is not None:
-        return replace(load_training_audio(data, for_diffuse=False), noise=site.noise)
+        audio = load_training_audio(data, for_diffuse=False)
+        clips = len(audio.noise.starts) * SITE_SHARE / (1 - SITE_SHARE)  # each of which is as likely as another
+        times = max(1, round(clips / len(site.noise.starts)))
+        return replace(audio, noise=joined([audio.noise, *[site.noise] * times]))
     folder = find_shipped_audio()
     return TrainingAudio(
         speech=load_pool(find_audio(folder / "speech" / "train"), pauses=True),
@@ -195,6 +204,12 @@ def choose(judge: Judge, first: Weights, tuned: Weights, before: Judgement) -> t
     best: tuple[float, Judgement] = (0.0, before)
     for share in SHARES:
         found = judge(blend(first, tuned, share))
+        log.info(
+            "%.0f %% of what was learnt: score on the site's noise %+.4f, elsewhere %+.4f",
+            100 * share,
+            found.site - before.site,
+            found.fixed - before.fixed,
+        )
         if found.fixed >= before.fixed and found.site > best[1].site:
             best = (share, found)
     return best

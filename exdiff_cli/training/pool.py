@@ -115,6 +115,17 @@ def lay_out(clips: Iterable[np.ndarray], names: tuple[str, ...], pauses: bool, s
     return Pool(torch.from_numpy(np.concatenate(pieces)), torch.tensor(starts), torch.tensor(lengths), names)
 
 
+def joined(pools: Sequence[Pool]) -> Pool:
+    """The clips of all, one pool after the other; a pool that is named twice counts twice."""
+    offsets = np.cumsum([0, *(len(pool.samples) for pool in pools[:-1])]).tolist()
+    return Pool(
+        torch.cat([pool.samples for pool in pools]),
+        torch.cat([pool.starts + offset for pool, offset in zip(pools, offsets, strict=True)]),
+        torch.cat([pool.lengths for pool in pools]),
+        tuple(name for pool in pools for name in pool.names),
+    )
+
+
 def load_pool(paths: Sequence[Path], pauses: bool, sample_rate: int = 16_000) -> Pool:
     """Decode files into a pool; with ``pauses``, each clip is followed by a short random silence."""
     with ThreadPoolExecutor() as threads:
