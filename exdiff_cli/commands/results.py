@@ -46,7 +46,8 @@ def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
     if as_json:
         print_json({"message_type": "summary", "checked": total, "findings": count})
     else:
-        print_text(f"{total} results checked, {count} not as they were made")
+        remedy = "; delete them and run again to make them anew" if count else ""
+        print_text(f"{total} results checked, {count} not as they were made{remedy}")
     raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)
 
 
