@@ -56,7 +56,8 @@ def main(valid: Path) -> None:
     spoken: dict[tuple[str, str], list[float]] = defaultdict(list)
     taken: dict[str, list[float]] = defaultdict(list)
     for kind, signal, seed in read(valid):
-        piece, speech = Piece(signal, len(signal), seed), activity(signal)
+        piece = Piece(signal, len(signal), seed)
+        speech = enhancers["guarded"].speech(piece)
         made = {name: enhancer([piece])[0] for name, enhancer in enhancers.items()}
         for name in ("sample", "guarded"):
             found = strangeness(signal, made["Extract"], made[name], speech).by_reason()

@@ -87,7 +87,7 @@ class Enhancer:
         mixture = torch.from_numpy(np.stack([_filled(piece, length) for piece in pieces]))
         levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
         gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
-        speech = [self._speech(piece) for piece in pieces]
+        speech = [self.speech(piece) for piece in pieces]
         stretches = [self._stretch(probabilities, length) for probabilities in speech]
         heard = (mixture * gain).to(self.device)
         signals = self._enhance(heard, [piece.seed for piece in pieces], stretches)
@@ -96,8 +96,8 @@ class Enhancer:
         with self._timing("guard"):
             return list(map(self._guard, pieces, estimates, samples, speech))
 
-    def _speech(self, piece: Piece) -> Floats:
-        """The detector's probabilities; none where no sampler runs."""
+    def speech(self, piece: Piece) -> Floats:
+        """The detector's probabilities of what is valid, a frame each; none where no sampler runs."""
         if not self.settings.sampler.steps:
             return np.zeros(0, np.float32)
         heard = piece.samples[: piece.valid]

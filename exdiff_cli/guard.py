@@ -80,8 +80,8 @@ class Limits:
     """
 
     added: float = 6.0
-    strayed: float = 9.5
-    jumped: float = 7.5
+    strayed: float = 11.0
+    jumped: float = 14.5
 
 
 LIMITS = Limits()

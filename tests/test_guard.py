@@ -65,7 +65,7 @@ def spoil(estimate: Samples, first: int, past: int, reason: Reason) -> Samples:
     elif reason is Reason.STRAYED:
         part[:] = np.convolve(part, [1, -1.98, 0.98], "same") * 10
     else:
-        part *= 3.5
+        part *= 8
     return sample
 
 
