@@ -45,15 +45,20 @@ def save_separator(path: Path, seed: int = 0, config: ResUNetConfig = EXTRACT, *
     return save_trained(Separator(config), path, model="extract", config=asdict(config), **about)
 
 
-def save_score_net(path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE, **about: Any) -> Path:
-    """Nothing is at rest: an untrained network would not see the latents, nor the state."""
+def save_score_net(
+    path: Path, seed: int = 0, config: ScoreNetConfig = DIFFUSE, loud: bool = False, **about: Any
+) -> Path:
+    """Nothing is at rest: an untrained network would not see the latents, nor the state.
+
+    A ``loud`` one makes up so much that nobody would trust it.
+    """
     torch.manual_seed(seed)
     network = ScoreNet(config)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             # Attention has little to say among so few channels, unless it says it loudly; masks near one would let
             # the state grow from step to step.
-            size = 1.0 if "output" in name else 0.02 if "head" in name else 0.05
+            size = 1.0 if "output" in name else (2.0 if loud else 0.02) if "head" in name else 0.05
             parameter.add_(torch.randn_like(parameter) * size)
     return save_trained(network, path, model="diffuse", config=asdict(config), sampler=asdict(SAMPLER), **about)
 
@@ -63,11 +68,11 @@ def save_example_separator(path: Path, seed: int = 0) -> Path:
     return save_trained(ExampleSeparator(EXTRACT), path, model="by_example", config=asdict(EXTRACT))
 
 
-def make_bundle(folder: Path, seed: int = 0, by_example: bool = False) -> Path:
+def make_bundle(folder: Path, seed: int = 0, by_example: bool = False, loud: bool = False) -> Path:
     """Write a whole bundle below ``folder``; returns its own folder."""
     folder.mkdir(parents=True, exist_ok=True)
     extract = save_separator(folder / "extract-trained.safetensors", seed)
-    diffuse = save_score_net(folder / "diffuse-trained.safetensors", seed)
+    diffuse = save_score_net(folder / "diffuse-trained.safetensors", seed, loud=loud)
     asked = save_example_separator(folder / "by-example-trained.safetensors", seed) if by_example else None
     write_bundle(folder / "tiny", extract, diffuse, by_example=asked)
     return folder / "tiny"

@@ -499,22 +499,29 @@ def test_a_disk_that_stays_full_ends_the_run(run: Run, tmp_path: Path, monkeypat
     assert run(tmp_path / "in", tmp_path / "out").exit_code is ExitCode.OK
 
 
-def test_a_recording_may_fail_by_the_guard_and_others_go_on(run: Run, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run by a sampler that is not to be trusted."""
+    bundle = load_bundle(str(make_bundle(tmp_path_factory.mktemp("loud"), loud=True)))
+    return Run(bundle, short_settings(bundle))
+
+
+def test_a_recording_may_fail_by_the_guard_and_others_go_on(loud: Run, tmp_path: Path) -> None:
     """Silence gives the sampler nothing to make up."""
     store(tmp_path / "in" / "silent.wav", 0.5, gain=0.0)
     store(tmp_path / "in" / "talk.wav", 1.5)
-    result = run(tmp_path / "in", tmp_path / "out", on_risk=OnRisk.FAIL)
+    result = loud(tmp_path / "in", tmp_path / "out", steps=1, on_risk=OnRisk.FAIL)
     assert [outcome.job.relative.name for outcome in result.done] == ["silent.wav"]
     assert [outcome.gated for outcome in result.failed] == [True]
     assert result.exit_code is ExitCode.QUALITY_GATE
     assert not (tmp_path / "out" / "talk.wav").exists()
     (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF")
-    assert run(tmp_path / "in", tmp_path / "out", on_risk=OnRisk.FAIL).exit_code is ExitCode.SOME_FAILED
+    assert loud(tmp_path / "in", tmp_path / "out", steps=1, on_risk=OnRisk.FAIL).exit_code is ExitCode.SOME_FAILED
 
 
-def test_the_report_says_where_the_sampler_was_not_trusted(run: Run, tmp_path: Path) -> None:
+def test_the_report_says_where_the_sampler_was_not_trusted(loud: Run, tmp_path: Path) -> None:
     source = store(tmp_path / "in" / "a.wav", 3.0)
-    (outcome,) = run(source, tmp_path / "out", on_risk=OnRisk.FALLBACK).done
+    (outcome,) = loud(source, tmp_path / "out", steps=1, on_risk=OnRisk.FALLBACK).done
     report = read_sidecar(sidecar_path(tmp_path / "out" / "a.wav"))
     assert outcome.report == report
     assert report.guard

@@ -12,6 +12,8 @@ from exdiff_cli.errors import (
     DataError,
     ExdiffError,
     ExitCode,
+    GateError,
+    LateError,
     LockedError,
     NoInputError,
     OutputClosedError,
@@ -19,6 +21,7 @@ from exdiff_cli.errors import (
     RecordingError,
     StateError,
     StoppedError,
+    TakenError,
     UsageError,
 )
 
@@ -39,6 +42,9 @@ CODES = {
     DataError: 2,
     RecordingError: 3,
     OutputError: 3,
+    TakenError: 3,
+    GateError: 6,
+    LateError: 5,
     StateError: 3,
     NoInputError: 4,
     LockedError: 75,

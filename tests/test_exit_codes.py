@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bundles import make_bundle
 from recordings import store
 
 from exdiff_cli.errors import UsageError
@@ -77,9 +78,9 @@ def test_what_nobody_foresaw_is_one(calls: Path, bundle_folder: Path, tmp_path: 
     assert err == "exdiff: internal error: RuntimeError: unforeseen; please report it\n"
 
 
-def test_not_to_be_trusted_is_six(calls: Path, bundle_folder: Path) -> None:
-    """What an untrained network samples is not."""
-    code, err = ended(start("enhance", calls, "--bundle", bundle_folder, "--steps", 1, "--on-risk", "fail", "--quiet"))
+def test_not_to_be_trusted_is_six(calls: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", loud=True)
+    code, err = ended(start("enhance", calls, "--bundle", bundle, "--steps", 1, "--on-risk", "fail", "--quiet"))
     assert code == 6
     assert "a.wav: " in err
     assert "use --on-risk fallback" in err
