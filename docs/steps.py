@@ -84,10 +84,10 @@ def draw(scores: Scores, speeds: dict[int, float], target: Path) -> None:
         axis.fill_between(times, [base + g.low for g in gains], [base + g.high for g in gains], alpha=0.15, linewidth=0)
         for system, time, gain in zip(systems, times, gains, strict=True):
             name = str(system.steps) if system.steps else "Extract"
-            axis.annotate(name, (time, base + gain.value), xytext=(4, -12), textcoords="offset points")
+            axis.annotate(name, (time, base + gain.value), xytext=(5, -11), textcoords="offset points")
         axis.set_title(heading(measure), loc="left")
         axis.set_xlabel("real-time factor")
-        axis.set_xscale("log")
+        axis.margins(0.12)
         axis.grid(alpha=0.3)
     save_figure(figure, target)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # no command has to load torch to know its defaults
 SPEECH = "speech"
 DEFAULT_BUNDLE = "exdiff-speech-16k"
 
-PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 8}
+PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 4}
 """Diffusion steps by preset, None for the bundle's own; README.md has the scores of each."""
 
 LOUDNESS = (-50.0, -5.0)

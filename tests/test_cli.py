@@ -376,7 +376,7 @@ def test_a_stopped_training_says_how_to_go_on(
     assert torch.load(run / "state.pt")["step"] == 5
 
 
-@pytest.mark.parametrize(("preset", "steps"), [("fast", 1), ("balanced", 2), ("best", 8)])
+@pytest.mark.parametrize(("preset", "steps"), [("fast", 1), ("balanced", 2), ("best", 4)])
 def test_a_preset_is_a_number_of_steps(
     exdiff: Exdiff, calls: Path, bundle_folder: Path, tmp_path: Path, preset: str, steps: int
 ) -> None:
