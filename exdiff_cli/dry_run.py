@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from exdiff_cli.audio.band_above import extended, is_narrow
+from exdiff_cli.audio.band_above import as_stored
 from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.limits import MOST_HOURS
@@ -106,7 +106,7 @@ def expected_bytes(recording: Recording, settings: Settings) -> tuple[int, int]:
 
     Raises OSError and RecordingError.
     """
-    stored = extended(recording) if settings.extend_band and is_narrow(recording) else recording
+    stored = as_stored(recording, settings.extend_band)
     samples = stored.frames * stored.channels
     output = output_format(stored, settings.storage)
     waiting = 4 * samples if settings.loudness is not None else 0

@@ -31,12 +31,12 @@ AROUND_SPEECH = 4
 AUDIBLE_DECIBELS = -50.0
 """Against the level of the speech, or of the recording where there is none: what is fainter does not count as sound."""
 
+BAND_FLOOR_DECIBELS = -40.0
+"""Likewise for the colour of speech, all bands together: a band that is empty in both has no colour."""
+
 KEPT_DECIBELS = (-15.0, 6.0)
 """Against the recording at that time: what is nearly as loud as there is not made up, but found where Extract and the
 detector missed it. Of the frames that are louder than Extract's estimate by too much, these are nearly all speech."""
-
-BAND_FLOOR_DECIBELS = -40.0
-"""Likewise for the colour of speech, all bands together: a band that is empty in both has no colour."""
 
 STRAY_FRAMES, JUMP_FRAMES = 5, 16
 """Over which colour and level are averaged: 160 ms and half a second."""
@@ -231,10 +231,10 @@ _DONE = {
 
 
 def summed_up(marks: Sequence[Mark], on_risk: OnRisk) -> list[str]:
-    """One line on where the sampler was not trusted, if anywhere."""
+    """One line on where the sampler was not trusted, if anywhere; what fails by it has no result to speak of."""
     if not marks:
         return []
     seconds = sum(mark.end - mark.start for mark in marks)
     kinds = Counter(mark.reason for mark in marks)
     told = ", ".join(f"{reason.value} {count} times" for reason, count in sorted(kinds.items()))
-    return [f"the sampler not trusted for {seconds:.1f} s ({told}): {_DONE.get(on_risk, 'refused')}"]
+    return [f"the sampler not trusted for {seconds:.1f} s ({told}): {_DONE[on_risk]}"]

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from exdiff_cli.audio.band_above import RATE, BandAbove, extended, is_narrow
+from exdiff_cli.audio.band_above import RATE, BandAbove, as_stored
 from exdiff_cli.audio.channels import Part, parts_of
 from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
@@ -65,8 +65,9 @@ class RecordingStream:
         self._plan = SegmentPlan(settings.segment, settings.overlap)
         self.before = Meter(recording.sample_rate, channels)
         self.reader: WindowReader | None = None
-        self._is_extended = settings.extend_band and is_narrow(recording)
-        self.result = Result(target, extended(recording) if self._is_extended else recording, settings)
+        stored = as_stored(recording, settings.extend_band)
+        self._is_extended = stored is not recording
+        self.result = Result(target, stored, settings)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = (

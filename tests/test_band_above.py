@@ -14,7 +14,7 @@ from exdiff_cli.audio.band_above import (
     LOWEST_RATE,
     RATE,
     BandAbove,
-    extended,
+    as_stored,
     is_narrow,
     spectra,
     told_ratios,
@@ -98,7 +98,10 @@ def test_only_low_rates_have_a_band_to_fill() -> None:
     rates = (4_000, LOWEST_RATE, 11_025, RATE, 44_100)
     recordings = [Recording(Path("a.wav"), rate, 1, rate * 3 + 1, "WAV", "ULAW") for rate in rates]
     assert [is_narrow(recording) for recording in recordings] == [False, True, True, False, False]
-    assert (extended(recordings[1]).sample_rate, extended(recordings[1]).frames) == (RATE, 48_002)
+    stored = as_stored(recordings[1], extend=True)
+    assert (stored.sample_rate, stored.frames) == (RATE, 48_002)
+    assert all(as_stored(recording, extend=False) is recording for recording in recordings)
+    assert as_stored(recordings[3], extend=True) is recordings[3]
 
 
 def test_training_tells_bands_better_than_their_mean(

@@ -109,8 +109,10 @@ def is_narrow(recording: Recording) -> bool:
     return LOWEST_RATE <= recording.sample_rate < RATE
 
 
-def extended(recording: Recording) -> Recording:
-    """A recording as its result is stored when its band is extended."""
+def as_stored(recording: Recording, extend: bool) -> Recording:
+    """A recording as its result is stored: itself, unless its band is to be extended and there is one to extend."""
+    if not (extend and is_narrow(recording)):
+        return recording
     frames = resampled_length(recording.frames, recording.sample_rate, RATE)
     return replace(recording, sample_rate=RATE, frames=frames)
 

@@ -26,9 +26,8 @@ _TAGGED = {
 }
 _MP3 = "MP3"
 
-_OF_THE_SOUND = ("itunsmpb", "itunnorm", "replaygain_", "r128_")
-"""In names of what is true of the samples that were, not of those that are: players would cut off what the old encoder
-had added, or turn up what was quiet."""
+_OF_THE_SOUND = (*(name.lower() for name in mp3_tags.OF_THE_SOUND), "r128_")
+"""The same of other formats, and Opus's own, in names in lower case."""
 
 
 def is_copied(recording: Recording, output: OutputFormat) -> bool:

@@ -15,7 +15,7 @@ _HEAD = 10
 _APE_FOOTER = 32
 _ID3V1 = 128
 
-_OF_THE_SOUND = ("iTunSMPB", "iTunNORM", "replaygain_", "REPLAYGAIN_")
+OF_THE_SOUND = ("iTunSMPB", "iTunNORM", "replaygain_", "REPLAYGAIN_")
 """Begins of names of what is true of the samples that were, not of those that are: players would cut off what the old
 encoder had added, or turn up what was quiet."""
 
@@ -61,7 +61,7 @@ def copy_tags(source: BinaryIO, target: Path) -> None:
 
 def _renamed(tags: bytes) -> bytes:
     """The same, of the same length, with other names for what is no longer true."""
-    for name in _OF_THE_SOUND:
+    for name in OF_THE_SOUND:
         for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
             begin = name.encode(encoding)
             other = (_RENAMED + name[len(_RENAMED) :]).encode(encoding)
