@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from recordings import talk
 
-from exdiff_cli.audio.limiter import AHEAD_SECONDS, Limiter, true_peaks
+from exdiff_cli.audio.limiter import AHEAD_SECONDS, Limiter
 from exdiff_cli.audio.recording import Samples
+from exdiff_cli.measures.true_peak import true_peaks
 
 RATE = 16_000
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
-from scipy.signal import resample_poly
 
 from exdiff_cli.audio.recording import Samples
+from exdiff_cli.measures.true_peak import REACH, true_peaks
 
 CEILING = 1.0
 AHEAD_SECONDS = 0.005
-OVERSAMPLING = 4
-"""As in the true-peak meter of ITU-R BS.1770-4, annex 2."""
-
-_INTERPOLATED = 16
-"""Samples on either side that a peak between two of them depends on, rounded up."""
-
 _UNCHANGED = 1 - 1e-6
 
 SURELY_BELOW = 0.5
@@ -34,7 +27,7 @@ class Limiter:
         self.limited = 0
         self._ahead = max(1, round(rate * AHEAD_SECONDS))
         # The gain of a sample is a mean of minima of peaks: it depends on so many samples on either side.
-        self._reach = 2 * self._ahead + _INTERPOLATED
+        self._reach = 2 * self._ahead + REACH
         self._buffer: Samples = np.zeros((channels, self._reach), np.float32)
 
     def push(self, samples: Samples) -> Samples:
@@ -61,9 +54,3 @@ class Limiter:
         gain[gain > _UNCHANGED] = 1.0
         self.limited += int(np.count_nonzero(gain < 1.0))
         return (middle * gain).astype(np.float32)
-
-
-def true_peaks(samples: Samples) -> NDArray[np.float64]:
-    """The largest magnitude of any channel around each sample, between samples too, ``(n,)``."""
-    between = np.abs(resample_poly(samples.astype(np.float64), OVERSAMPLING, 1, axis=1)).max(axis=0)
-    return np.maximum(between.reshape(-1, OVERSAMPLING).max(axis=1), np.abs(samples).max(axis=0))
