@@ -19,13 +19,16 @@ from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import load_bundle
-from exdiff_cli.enhancer import Enhancer, Piece, segment_seed
-from exdiff_cli.guard import SPOKEN, OnRisk, Reason, strangeness
+from exdiff_cli.enhancer import Enhancer, Piece, seed_of_draw, segment_seed
+from exdiff_cli.guard import OnRisk, Reason, strangeness
 from exdiff_cli.measures.activity import activity
+from exdiff_cli.measures.talk import SPOKEN
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
 
 MIXTURES = 60
 """Taken evenly from the whole set, so that all its noises are among them."""
+
+DRAWS = 3
 
 PERCENTILES = (50, 90, 99, 99.9, 100)
 
@@ -37,6 +40,11 @@ def read(valid: Path) -> Iterator[tuple[str, Samples, int]]:
         noisy, clean = read_mono(path), read_mono(valid / "clean" / path.name)
         seed = segment_seed(file_sha256(path), 0, 0, 0)
         yield from (("clean speech", clean, seed), ("noisy speech", noisy, seed), ("noise alone", noisy - clean, seed))
+
+
+def draws(enhancer: Enhancer, signal: Samples, seed: int) -> list[Samples]:
+    """Samples from other seeds."""
+    return [enhancer([Piece(signal, len(signal), seed_of_draw(seed, draw))])[0] for draw in range(1, DRAWS)]
 
 
 def print_row(*cells: object) -> None:
@@ -59,8 +67,9 @@ def main(valid: Path) -> None:
         piece = Piece(signal, len(signal), seed)
         speech = enhancers["guarded"].speech(piece)
         made = {name: enhancer([piece])[0] for name, enhancer in enhancers.items()}
+        others = draws(enhancers["sample"], signal, seed)
         for name in ("sample", "guarded"):
-            found = strangeness(signal, made["Extract"], made[name], speech).by_reason()
+            found = strangeness(signal, made["Extract"], made[name], speech, others).by_reason()
             for reason, frames in found.items():
                 apart[kind, reason, name] += frames[~np.isnan(frames)].tolist()
         for name, each in {"input": signal, **made}.items():

@@ -28,9 +28,9 @@ from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, Rec
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked, state_folder
 from exdiff_cli.manifest import MadeWith, Manifest, State, fingerprint, is_another
+from exdiff_cli.no_harm import complete
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
-from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.stopping import Pace, Stop
@@ -73,9 +73,10 @@ class RunResult:
     """What a run came to, and the exit code that it amounts to.
 
     ``done`` holds the first :data:`KEPT_OUTCOMES` of ``done_count`` recordings, whose audio lasts ``done_seconds``;
-    ``failed`` all of theirs. ``converted`` ones are done, but not stored as their originals are. ``skipped`` ones were
-    done before. ``left`` ones were not begun or not finished: a signal came, ``stopped_by``, too many failed,
-    ``gave_up``, or the deadline. ``refused`` where they failed because the disk took nothing any more.
+    ``failed`` all of theirs. ``converted`` ones are done, but not stored as their originals are; ``flagged`` ones are
+    rated lower than these. ``skipped`` ones were done before. ``left`` ones were not begun or not
+    finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline. ``refused`` where they
+    failed because the disk took nothing any more. ``shortfalls`` say which gates the folder's results do not pass.
     """
 
     output: Path
@@ -90,7 +91,9 @@ class RunResult:
     skipped: int = 0
     done_count: int = 0
     converted: int = 0
+    flagged: int = 0
     done_seconds: float = 0.0
+    shortfalls: list[str] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         """Count a recording, and keep what became of it as far as it will be asked for."""
@@ -102,6 +105,7 @@ class RunResult:
             self.done_count += 1
             self.done_seconds += outcome.report.input.duration_s
             self.converted += outcome.report.is_converted
+            self.flagged += bool(outcome.report.flags)
             if len(self.done) < KEPT_OUTCOMES:
                 self.done.append(outcome)
 
@@ -113,7 +117,7 @@ class RunResult:
             return ExitCode.DEADLINE
         if self.problems or not all(outcome.gated for outcome in self.failed):
             return ExitCode.SOME_FAILED
-        return ExitCode.QUALITY_GATE if self.failed else ExitCode.OK
+        return ExitCode.QUALITY_GATE if self.failed or self.shortfalls else ExitCode.OK
 
 
 @dataclass(frozen=True, eq=False)
@@ -456,7 +460,7 @@ class _Run:
             if stream.failed:
                 continue
             try:
-                if stream.accept(item, enhanced.samples, enhanced.risks):
+                if stream.accept(item, enhanced):
                     complete.append(stream)
             except Exception as error:
                 self._fail(stream.job, error, stream)
@@ -474,8 +478,7 @@ class _Run:
         """
         job, target = stream.job, stream.writer.target
         try:
-            stream.complete()
-            report = build_report(stream, self.settings, self.bundle)
+            report = complete(stream, self.enhancer)
             stream.publish()
             with _vouched_for(target):
                 publish_text(sidecar_path(target), to_json(report))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -17,7 +17,7 @@ from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import generate, seeded_noise
 from exdiff_cli.extract.separator import Extraction, cut
-from exdiff_cli.guard import Risk, guarded
+from exdiff_cli.guard import Risk, guarded, risks_of, strangeness
 from exdiff_cli.measures import Floats
 from exdiff_cli.measures.activity import activity
 from exdiff_cli.settings import Settings
@@ -44,15 +44,28 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Enhanced:
-    """What became of a piece, as long as it, and where the guard did not trust the sampler."""
+    """What became of a piece, as long as it, and where the guard did not trust the sampler.
+
+    ``unsure`` has how far draws are apart in each frame of speech, in decibels; nothing where there is one draw.
+    """
 
     samples: Samples
     risks: tuple[Risk, ...] = ()
+    unsure: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def segment_seed(content_sha256: str, channel: int, index: int, seed: int) -> int:
     """A 48-bit seed that depends on what is enhanced and on the run's ``seed``, never on the batch it is in."""
     described = f"{content_sha256}:{channel}:{index}:{seed}"
+    return _seed_of(described)
+
+
+def seed_of_draw(seed: int, draw: int) -> int:
+    """The seed of another draw of a segment; the first one is the segment's own."""
+    return _seed_of(f"{seed}:{draw}") if draw else seed
+
+
+def _seed_of(described: str) -> int:
     return int.from_bytes(hashlib.sha256(described.encode()).digest()[:6], "big")
 
 
@@ -92,9 +105,9 @@ class Enhancer:
         heard = (mixture * gain).to(self.device)
         signals = self._enhance(heard, [piece.seed for piece in pieces], stretches)
         silent = levels < SILENCE_RMS
-        estimates, samples = (torch.where(silent, mixture, each.cpu() / gain).numpy() for each in signals)
+        made = [torch.where(silent, mixture, each.cpu() / gain).numpy() for each in signals]
         with self._timing("guard"):
-            return list(map(self._guard, pieces, estimates, samples, speech))
+            return list(map(self._guard, pieces, zip(*made, strict=True), speech))
 
     def speech(self, piece: Piece) -> Floats:
         """The detector's probabilities of what is valid, a frame each; none where no sampler runs."""
@@ -109,28 +122,35 @@ class Enhancer:
             return Stretch(0, length)
         return spoken_stretch(speech, length, LENGTH_STEP, SHORTEST)
 
-    def _guard(self, piece: Piece, estimate: Samples, sample: Samples, speech: Floats) -> Enhanced:
-        if not len(speech):
-            return Enhanced(sample)
-        mixture, found, tried = (signal[: piece.valid] for signal in (piece.samples, estimate, sample))
-        made, risks = guarded(mixture, found, tried, speech, self.settings.on_risk)
-        return Enhanced(np.concatenate([made, sample[piece.valid :]]), risks)
+    def _guard(self, piece: Piece, signals: tuple[Samples, ...], speech: Floats) -> Enhanced:
+        """What becomes of a piece: of Extract's estimate, and of the samples if there are any."""
+        mixture = piece.samples[: piece.valid]
+        estimate, *samples = (signal[: piece.valid] for signal in signals)
+        if not samples or not piece.valid:
+            return Enhanced(self._mixed(estimate, mixture))
+        strange = strangeness(mixture, estimate, samples[0], speech, samples[1:])
+        risks = risks_of(strange, piece.valid)
+        made = guarded(mixture, estimate, samples[0], risks, self.settings.on_risk)
+        return Enhanced(self._mixed(made, mixture), risks, strange.unsure[~np.isnan(strange.unsure)])
 
-    def _enhance(self, mixture: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> tuple[Tensor, Tensor]:
-        """Extract's estimate and what the sampler made of it, which may be the same."""
+    def _mixed(self, made: Samples, mixture: Samples) -> Samples:
+        strength = np.float32(self.settings.strength)
+        return strength * made + (1 - strength) * mixture
+
+    def _enhance(self, mixture: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> list[Tensor]:
+        """Extract's estimate, and what the sampler made of it in each draw, none without steps."""
         spectral = self.bundle.spectral
         spectrum = analyse(mixture, spectral)
         # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             with self._timing("extract"):
                 extraction = self._extract(spectrum)
-            sample = extraction.estimate
-            if self.settings.sampler.steps > 0:
+            found = [extraction.estimate]
+            for draw in range(self.settings.draws if self.settings.sampler.steps else 0):
                 with self._timing("diffuse"):
-                    sample = self._diffuse(spectrum, extraction, seeds, stretches)
-        estimate = synthesise(extraction.estimate, mixture.shape[-1], spectral)
-        is_same = sample is extraction.estimate
-        return estimate, estimate if is_same else synthesise(sample, mixture.shape[-1], spectral)
+                    drawn = [seed_of_draw(seed, draw) for seed in seeds]
+                    found.append(self._diffuse(spectrum, extraction, drawn, stretches))
+        return [synthesise(each, mixture.shape[-1], spectral) for each in found]
 
     def _extract(self, spectrum: Tensor) -> Extraction:
         query = self.bundle.separator.queries.index(self.settings.query)
@@ -179,7 +199,7 @@ def _filled(piece: Piece, length: int) -> Samples:
 
 def _padded(enhanced: Enhanced, piece: Piece) -> Enhanced:
     samples = np.pad(enhanced.samples, (0, len(piece.samples) - len(enhanced.samples)))
-    return Enhanced(samples, enhanced.risks)
+    return replace(enhanced, samples=samples)
 
 
 def _rms(samples: Samples) -> float:

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.measures.activity import FRAME_SAMPLES
+from exdiff_cli.measures.talk import SILENT, SPOKEN
 
 Floats = NDArray[np.floating]
 Flags = NDArray[np.bool_]
-
-SPOKEN, SILENT = 0.5, 0.15
-"""The detector's probabilities from which on somebody speaks, and below which nobody does."""
 
 AROUND_SPEECH = 4
 """Frames on either side of speech that count as neither: words begin and end before and after the detector says so."""
@@ -69,6 +67,7 @@ class Reason(StrEnum):
     ADDED = "sound added where nobody speaks"
     STRAYED = "speech of another colour"
     JUMPED = "speech of another level"
+    UNSURE = "speech that differs from draw to draw"
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class Limits:
     added: float = 6.0
     strayed: float = 11.0
     jumped: float = 14.5
+    unsure: float = 6.0
 
 
 LIMITS = Limits()
@@ -99,18 +99,32 @@ class Risk:
 
 @dataclass(frozen=True)
 class Strangeness:
-    """What sets a sample apart from the estimate in each frame, in decibels; NaN where it does not apply."""
+    """What sets a sample apart from the estimate in each frame, in decibels; NaN where it does not apply.
+
+    ``unsure`` is how far apart draws with other seeds are; it does not apply where there was one.
+    """
 
     added: Floats
     strayed: Floats
     jumped: Floats
+    unsure: Floats
 
     def by_reason(self) -> dict[Reason, Floats]:
-        return {Reason.ADDED: self.added, Reason.STRAYED: self.strayed, Reason.JUMPED: self.jumped}
+        return {
+            Reason.ADDED: self.added,
+            Reason.STRAYED: self.strayed,
+            Reason.JUMPED: self.jumped,
+            Reason.UNSURE: self.unsure,
+        }
 
 
-def strangeness(mixture: Samples, estimate: Samples, sample: Samples, speech: Floats) -> Strangeness:
-    """Compare signals ``(samples,)`` at 16 kHz, of which ``speech`` has the detector's probabilities, a frame each."""
+def strangeness(
+    mixture: Samples, estimate: Samples, sample: Samples, speech: Floats, others: Sequence[Samples] = ()
+) -> Strangeness:
+    """Compare signals ``(samples,)`` at 16 kHz, of which ``speech`` has the detector's probabilities, a frame each.
+
+    ``others`` are more draws of the sample.
+    """
     heard, found, made = (band_powers(signal, len(speech)) for signal in (mixture, estimate, sample))
     spoken = speech >= SPOKEN
     silent = (speech < SILENT) & ~widened(spoken, AROUND_SPEECH)
@@ -121,12 +135,22 @@ def strangeness(mixture: Samples, estimate: Samples, sample: Samples, speech: Fl
     is_kept = (made.sum(-1) > least) & (made.sum(-1) < most)
     band_floor = level * 10 ** (BAND_FLOOR_DECIBELS / 10) / found.shape[-1]
     apart = _decibels((made + band_floor) / (found + band_floor))
+    spread = _spread([made, *(band_powers(other, len(speech)) for other in others)], band_floor)
     strayed = averaged(np.sqrt(np.square(apart).mean(-1)), STRAY_FRAMES)
     levels = (averaged(power.sum(-1) * spoken, JUMP_FRAMES) + floor for power in (made, found))
     jumped = np.abs(_decibels(np.divide(*levels)))
     return Strangeness(
-        np.where(silent & ~is_kept, added, np.nan), np.where(spoken, strayed, np.nan), np.where(spoken, jumped, np.nan)
+        np.where(silent & ~is_kept, added, np.nan),
+        *(np.where(spoken, each, np.nan) for each in (strayed, jumped, spread)),
     )
+
+
+def _spread(draws: Sequence[Floats], floor: Floats) -> Floats:
+    """How far the draws' ``(frames, bands)`` powers are from their mean, in decibels, ``(frames,)``; NaN for one."""
+    if len(draws) == 1:
+        return np.full(len(draws[0]), np.nan)
+    levels = np.stack([_decibels(draw + floor) for draw in draws])
+    return averaged(np.sqrt(levels.var(axis=0, ddof=1).mean(-1)), STRAY_FRAMES)
 
 
 def band_powers(signal: Samples, frames: int) -> Floats:
@@ -154,7 +178,12 @@ def _decibels(ratio: Floats) -> Floats:
 
 def risks_of(strange: Strangeness, samples: int, limits: Limits = LIMITS) -> tuple[Risk, ...]:
     """The stretches in which a sample of so many ``samples`` is beyond the limits."""
-    bounds = {Reason.ADDED: limits.added, Reason.STRAYED: limits.strayed, Reason.JUMPED: limits.jumped}
+    bounds = {
+        Reason.ADDED: limits.added,
+        Reason.STRAYED: limits.strayed,
+        Reason.JUMPED: limits.jumped,
+        Reason.UNSURE: limits.unsure,
+    }
     found = []
     for reason, values in strange.by_reason().items():
         beyond = np.nan_to_num(values, nan=-np.inf) > bounds[reason]
@@ -170,15 +199,12 @@ def _runs(flags: Flags) -> list[tuple[int, int]]:
     return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
 
 
-def guarded(
-    mixture: Samples, estimate: Samples, sample: Samples, speech: Floats, on_risk: OnRisk
-) -> tuple[Samples, tuple[Risk, ...]]:
-    """What a sample comes to, ``(samples,)``, and where it was not trusted; arguments as of :func:`strangeness`."""
-    risks = risks_of(strangeness(mixture, estimate, sample, speech), len(sample))
+def guarded(mixture: Samples, estimate: Samples, sample: Samples, risks: tuple[Risk, ...], on_risk: OnRisk) -> Samples:
+    """What a sample ``(samples,)`` comes to where it is not to be trusted in the stretches of ``risks``."""
     if not risks or on_risk is OnRisk.FLAG:
-        return sample, risks
+        return sample
     instead = mixture if on_risk is OnRisk.KEEP_ORIGINAL else estimate
-    return instead + trust(risks, len(sample)) * (sample - instead), risks
+    return instead + trust(risks, len(sample)) * (sample - instead)
 
 
 def trust(risks: tuple[Risk, ...], samples: int) -> Samples:

@@ -94,6 +94,7 @@ def together(output: Path, results: Iterable[RunResult]) -> RunResult:
         whole.skipped += result.skipped
         whole.done_count += result.done_count
         whole.converted += result.converted
+        whole.flagged += result.flagged
         whole.done_seconds += result.done_seconds
         whole.stopped_by = whole.stopped_by or result.stopped_by
         whole.gave_up = whole.gave_up or result.gave_up

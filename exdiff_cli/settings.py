@@ -24,7 +24,9 @@ PRESET_STEPS: dict[str, int | None] = {"fast": 1, "balanced": None, "best": 4}
 LOUDNESS = (-50.0, -5.0)
 """What may be asked for, in LUFS."""
 
-RESULT_VERSION = 4
+MOST_DRAWS = 16
+
+RESULT_VERSION = 5
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
 
@@ -35,9 +37,10 @@ class Settings:
     ``sampler`` holds the steps, 0 for Extract alone. ``segment`` and ``overlap`` are samples at the model's rate. With
     ``use_latents`` off, Diffuse attends to its null token instead. ``query`` names what Extract takes out of the
     mixture; Diffuse knows only how speech sounds. With ``skip_silence`` it samples only where somebody speaks.
-    ``on_risk`` says what is done where the guard does not trust the sampler. ``loudness`` in LUFS is what the result is
-    brought to, None for what comes of it; ``extend_band`` makes up what a recording of a low rate lacks; ``storage`` is
-    how it is stored, which may be lossy.
+    ``on_risk`` says what is done where the guard does not trust the sampler, which it also knows by how far ``draws``
+    samples are apart. ``strength`` is the share of the result in the mix with its recording. ``loudness`` in LUFS is
+    what the result is brought to, None for what comes of it; ``extend_band`` makes up what a recording of a low rate
+    lacks; ``storage`` is how it is stored, which may be lossy.
     """
 
     sampler: SamplerConfig
@@ -48,6 +51,8 @@ class Settings:
     query: str = SPEECH
     skip_silence: bool = True
     on_risk: OnRisk = OnRisk.FALLBACK
+    draws: int = 1
+    strength: float = 1.0
     loudness: float | None = None
     extend_band: bool = False
     storage: Storage = field(default_factory=Storage)
@@ -58,7 +63,11 @@ class Settings:
         if not 0 < self.sampler.start <= 1:
             raise UsageError(f"--start {self.sampler.start}: give a time above 0 and up to 1")
         if not 0 <= self.sampler.strength <= 1:
-            raise UsageError(f"--strength {self.sampler.strength}: give a share from 0 to 1")
+            raise UsageError(f"--sampler-strength {self.sampler.strength}: give a share from 0 to 1")
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"--strength {self.strength:g}: give a share from 0 to 1")
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise UsageError(f"--draws {self.draws}: give 1 to {MOST_DRAWS}")
         if self.loudness is not None and not LOUDNESS[0] <= self.loudness <= LOUDNESS[1]:
             raise UsageError(f"--loudness {self.loudness:g}: give {LOUDNESS[0]:g} to {LOUDNESS[1]:g} LUFS")
         if self.sampler.steps and self.query != SPEECH:

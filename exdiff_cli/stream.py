@@ -20,9 +20,9 @@ from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
-from exdiff_cli.enhancer import Piece, segment_seed
+from exdiff_cli.enhancer import Enhanced, Piece, segment_seed
 from exdiff_cli.errors import GateError, RecordingError
-from exdiff_cli.guard import Mark, OnRisk, Risk, merged, summed_up
+from exdiff_cli.guard import Mark, OnRisk, merged, summed_up
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.measures.meter import Meter
@@ -57,28 +57,49 @@ class RecordingStream:
         settings: Settings,
         model_rate: int,
     ) -> None:
-        self.job, self.recording, self.content = job, recording, content
+        self.job, self.recording, self.content, self._target = job, recording, content, target
         self.failed = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
-        channels = recording.channels
         self._settings, self._model_rate = settings, model_rate
         self._plan = SegmentPlan(settings.segment, settings.overlap)
-        self.before = Meter(recording.sample_rate, channels)
+        self.before = Meter(recording.sample_rate, recording.channels)
         self.reader: WindowReader | None = None
-        stored = as_stored(recording, settings.extend_band)
+        self._begin()
+
+    def _begin(self) -> None:
+        """With a result that holds nothing yet."""
+        recording, channels = self.recording, self.recording.channels
+        stored = as_stored(recording, self._settings.extend_band)
         self._is_extended = stored is not recording
-        self.result = Result(target, stored, settings)
+        self.result = Result(self._target, stored, self._settings)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = (
             BandAbove(recording.sample_rate, channels)
             if self._is_extended
-            else back_from(model_rate, recording.sample_rate, channels)
+            else back_from(self._model_rate, recording.sample_rate, channels)
         )
         self._segments, self._images = 0, 0
+        self._is_original = False
         self._marks: list[Mark] = []
+        self._unsure, self._unsure_frames = 0.0, 0
         self._stack = ExitStack()
         self._open = False
+
+    def restart(self, settings: Settings) -> None:
+        """Drop what was written and begin once more, with other settings."""
+        self._close_dropped()
+        self._settings = settings
+        self._begin()
+
+    def keep_original(self) -> None:
+        """Make the recording itself the complete result, stored as the result would be. Raises RecordingError."""
+        self.restart(replace(self._settings, extend_band=False))
+        self._enter()
+        for window in read_windows(self.recording, window_frames(self.recording)):
+            self.result.write(window)
+        self._is_original = True
+        self.complete()
 
     @property
     def writer(self) -> AtomicWriter:
@@ -95,7 +116,7 @@ class RecordingStream:
         """What the result differs in from its recording beside the sound, in words."""
         found = self.result.changes()
         found += summed_up(self.marks, self._settings.on_risk)
-        if self.recording.sample_rate > self._model_rate:
+        if self.recording.sample_rate > self._model_rate and not self._is_original:
             limit = self._model_rate // 2
             found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
         if self._is_extended:
@@ -114,6 +135,7 @@ class RecordingStream:
         downsampler = StreamResampler(rate, self._model_rate)
         segmenters = [Segmenter(self._plan) for _ in range(channels)]
         self.reader = read_windows(self.recording, window_frames(self.recording))
+        self.before = Meter(rate, channels)
         began = perf_counter()
         for window in self.reader:
             if self.failed:
@@ -139,15 +161,13 @@ class RecordingStream:
                 seed = segment_seed(self.content.sha256, part.channels[0], together.index, self._settings.seed)
                 yield StreamPiece(self, part, together, Piece(part.signal, together.valid, seed))
 
-    def accept(self, result: StreamPiece, samples: Samples, risks: tuple[Risk, ...] = ()) -> bool:
-        """Take an enhanced piece and where it was risky; returns whether the result is complete. RecordingError."""
-        self._note(result, risks)
-        if not self._open:
-            self._stack.enter_context(self.result)
-            self._open = True
+    def accept(self, result: StreamPiece, enhanced: Enhanced) -> bool:
+        """Take what became of a piece; returns whether the result is complete. RecordingError."""
+        self._note(result, enhanced)
+        self._enter()
         began = perf_counter()
         part, segment = result.part, result.segment
-        made = part.spread(samples, segment.samples)
+        made = part.spread(enhanced.samples, segment.samples)
         for channel, row in zip(part.channels, made, strict=True):
             both = replace(segment, samples=np.stack([segment.samples[channel], row]))
             self._joined[channel].append(self._joiners[channel].push(both))
@@ -161,10 +181,17 @@ class RecordingStream:
         self.seconds["join"] += perf_counter() - began
         return is_last
 
-    def _note(self, result: StreamPiece, risks: tuple[Risk, ...]) -> None:
+    def _enter(self) -> None:
+        if not self._open:
+            self._stack.enter_context(self.result)
+            self._open = True
+
+    def _note(self, result: StreamPiece, enhanced: Enhanced) -> None:
         """Keep what the guard found; GateError where a recording is to fail by it."""
+        self._unsure += float(enhanced.unsure.sum())
+        self._unsure_frames += len(enhanced.unsure)
         start = result.segment.index * self._plan.hop
-        for risk in risks:
+        for risk in enhanced.risks:
             first, past = (round((start + sample) / self._model_rate, 3) for sample in (risk.first, risk.past))
             mark = Mark(first, past, result.part.channels, risk.reason, risk.decibels)
             self._marks.append(mark)
@@ -176,6 +203,11 @@ class RecordingStream:
     def marks(self) -> tuple[Mark, ...]:
         """Where the sampler was not trusted."""
         return merged(self._marks)
+
+    @property
+    def uncertainty(self) -> float | None:
+        """How far draws are apart where somebody speaks, in decibels, on average; None for one draw or no speech."""
+        return self._unsure / self._unsure_frames if self._unsure_frames else None
 
     def advance_seconds(self, result: StreamPiece) -> float:
         """Seconds of the recording that a piece brings it forward, overlaps and channels counted once."""
@@ -194,6 +226,9 @@ class RecordingStream:
     def discard(self) -> None:
         """Drop what was written; nothing appears under the target's name."""
         self.failed = True
+        self._close_dropped()
+
+    def _close_dropped(self) -> None:
         if self._open:
             self._open = False
             # Closing a file on a full disk fails once more, which changes nothing.

@@ -57,6 +57,7 @@ def _totals(result: RunResult) -> str:
         f"{len(result.failed)} failed",
         *([f"{result.left} left"] if result.left else []),
         *([f"{result.converted} stored in another format"] if result.converted else []),
+        *([f"{result.flagged} rated lower than the recording, see flags in their reports"] if result.flagged else []),
     ]
     seconds = f"{result.done_seconds:.0f} s of audio in {result.seconds:.0f} s"
     return f"{', '.join(parts)}; {seconds}; written to {result.output}"
@@ -87,5 +88,7 @@ def summary_json(result: RunResult) -> dict[str, object]:
         "failed": len(result.failed),
         "left": result.left,
         "converted": result.converted,
+        "flagged": result.flagged,
+        "shortfalls": result.shortfalls,
         "problems": result.problems,
     }

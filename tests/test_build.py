@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,13 +9,17 @@ import numpy as np
 import pytest
 import soundfile
 from bundles import short_settings
-from recordings import samples_of, store, talk
+from numpy.typing import NDArray
+from recordings import DATA, samples_of, store, talk
+from scipy.signal import resample_poly, welch
 
 from exdiff_cli import __version__
 from exdiff_cli.audio.io import probe
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.enhancer import Enhanced
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
+from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.report import build
 from exdiff_cli.report.build import NOTICE, WINDOW_SECONDS, build_report, cut_windows
@@ -30,7 +33,7 @@ def report_of(source: Path, bundle: Bundle) -> QualityReport:
     job = Job(source, Path(source.name))
     stream = RecordingStream(job, probe(source), fingerprint(source), target, settings, 16_000)
     for piece in stream.pieces():
-        stream.accept(piece, np.float32(0.5) * piece.piece.samples)
+        stream.accept(piece, Enhanced(np.float32(0.5) * piece.piece.samples))
     stream.complete()
     report = build_report(stream, settings, bundle)
     stream.publish()
@@ -63,13 +66,49 @@ def test_measures_are_of_both_files(tmp_path: Path, bundle: Bundle) -> None:
     assert after.noise_floor_dbfs == pytest.approx(before.noise_floor_dbfs - 6.02, abs=0.2)
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_each_measure_is_what_another_way_gives(tmp_path: Path, bundle: Bundle, rate: int) -> None:
+    """Of real talk in noise, stereo: each computed here anew, from the whole file at once."""
+    clip = np.tile(soundfile.read(DATA / "noisy.wav", dtype="float32")[0], 2)
+    mono = resample_poly(clip, rate // 100, 160)
+    soundfile.write(tmp_path / "a.wav", np.stack([mono, 0.5 * mono], axis=1), rate, "FLOAT")
+    measured = report_of(tmp_path / "a.wav", bundle).before
+    samples = soundfile.read(tmp_path / "a.wav")[0]
+    assert measured.peak_dbfs == pytest.approx(decibels(np.abs(samples).max() ** 2), abs=0.01)
+    assert measured.true_peak_dbfs == pytest.approx(decibels(np.abs(resample_poly(samples, 8, 1)).max() ** 2), abs=0.15)
+    assert measured.clipped_share == 0
+    frequencies, density = welch(samples[:, 0], rate, nperseg=4096)
+    within = frequencies[density > density.max() * 1e-6]
+    assert measured.bandwidth_hz == pytest.approx(within.max(), abs=rate / 40)
+    talk_of, rest = spoken_parts(samples.mean(axis=1), rate)
+    assert measured.snr_db is not None
+    assert measured.snr_db == pytest.approx(
+        decibels((np.square(talk_of).mean() - np.square(rest).mean()) / np.square(rest).mean()), abs=1.5
+    )
+    assert measured.speech_share == pytest.approx(len(talk_of) / len(samples), abs=0.05)
+
+
+def decibels(power: float) -> float:
+    return float(10 * np.log10(power))
+
+
+def spoken_parts(mono: NDArray[np.float64], rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the detector's original takes for speech, and what it is sure that is none."""
+    at_16k = resample_poly(mono, 160, rate // 100)
+    speech = activity(at_16k)
+    every = np.repeat(speech, FRAME_SAMPLES)[: len(at_16k)]
+    position = np.minimum((np.arange(len(mono)) * 16_000 / rate).astype(int), len(every) - 1)
+    return mono[every[position] >= 0.5], mono[every[position] < 0.15]
+
+
 def test_silence_has_no_scores(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "Dnsmos", None)
     soundfile.write(tmp_path / "a.wav", np.zeros(20_000), 16_000)
     report = report_of(tmp_path / "a.wav", bundle)
     assert report.before == report.after
     assert (report.after.dnsmos, report.after.loudness_lufs) == (None, None)
-    assert report.after.peak_dbfs == -120
+    assert (report.after.peak_dbfs, report.after.true_peak_dbfs) == (-120, -120)
+    assert (report.after.bandwidth_hz, report.after.snr_db, report.after.speech_share) == (None, None, 0)
 
 
 # --- windows ------------------------------------------------------------------------------------------------
@@ -92,8 +131,8 @@ def test_windows_at_another_rate_have_their_length_and_level(tmp_path: Path) -> 
     assert np.std(windows[0]) == pytest.approx(np.std(wide), rel=0.1)
 
 
-def test_a_short_recording_is_repeated_to_fill_a_window(tmp_path: Path) -> None:
+def test_a_short_recording_gives_what_there_is(tmp_path: Path) -> None:
     path = store(tmp_path / "a.wav", 2.0)
     (window,) = cut_windows(probe(path), [0])
     clip = samples_of(path)[0]
-    np.testing.assert_array_equal(window, np.tile(clip, math.ceil(WINDOW_SAMPLES / 32_000))[:WINDOW_SAMPLES])
+    np.testing.assert_array_equal(window, clip)

@@ -13,7 +13,7 @@ from recordings import talk
 
 from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.enhancer import LENGTH_STEP, SHORTEST, Enhancer, Piece, Samples, segment_seed
+from exdiff_cli.enhancer import LENGTH_STEP, SHORTEST, Enhancer, Piece, Samples, seed_of_draw, segment_seed
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ def test_a_short_piece_costs_no_whole_segment(
     seen: list[torch.Size] = []
     whole = Enhancer._enhance
 
-    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> list[torch.Tensor]:
         seen.append(mixture.shape)
         return whole(enhancer, mixture, *rest)
 
@@ -103,9 +103,9 @@ def test_padding_does_not_change_the_level_that_a_segment_is_normalised_by(
 ) -> None:
     seen: list[torch.Tensor] = []
 
-    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def keep(enhancer: Enhancer, mixture: torch.Tensor, *rest: Any) -> list[torch.Tensor]:
         seen.append(mixture)
-        return mixture, mixture
+        return [mixture, mixture]
 
     monkeypatch.setattr(Enhancer, "_enhance", keep)
     short = pieces(2)[-1]
@@ -125,6 +125,34 @@ def test_what_lies_in_the_padding_does_not_matter(bundle: Bundle) -> None:
 def test_a_padded_end_with_nothing_valid_is_silence(bundle: Bundle) -> None:
     (result,) = enhance(bundle, Piece(np.zeros(SEGMENT, np.float32), 0, 1))
     assert not result.any()
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_strength_mixes_the_recording_back(bundle: Bundle, steps: int) -> None:
+    given = pieces(2)
+    settings = short_settings(bundle, steps=steps)
+    whole, half, none = (Enhancer(bundle, replace(settings, strength=share), CPU)(given) for share in (1.0, 0.5, 0.0))
+    for piece, made, mixed, kept in zip(given, whole, half, none, strict=True):
+        heard = piece.samples[: piece.valid]
+        np.testing.assert_array_equal(kept[: piece.valid], heard)
+        np.testing.assert_allclose(mixed[: piece.valid], (made[: piece.valid] + heard) / 2, rtol=0, atol=1e-6)
+
+
+def test_more_draws_leave_the_result_and_tell_how_far_they_are_apart(bundle: Bundle) -> None:
+    one, three = (
+        Enhancer(bundle, short_settings(bundle, kind="sde", draws=draws), CPU).enhance(pieces(2)) for draws in (1, 3)
+    )
+    for first, second in zip(one, three, strict=True):
+        np.testing.assert_array_equal(first.samples, second.samples)
+        assert not first.unsure.size
+    assert three[0].unsure.min() > 0
+
+
+def test_seeds_of_draws_differ_and_the_first_is_the_segments_own() -> None:
+    seeds = [seed_of_draw(7, draw) for draw in range(16)]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 16
+    assert all(seed < 1 << 48 for seed in seeds)
 
 
 # --- settings -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from exdiff_cli.guard import (
     Risk,
     guarded,
     merged,
+    risks_of,
     strangeness,
     summed_up,
     trust,
@@ -25,6 +26,13 @@ from exdiff_cli.measures.activity import FRAME_SAMPLES
 FRAMES = 150
 SPOKEN = slice(40, 90)
 """Frames in which somebody speaks."""
+
+
+def guard(
+    mixture: Samples, estimate: Samples, sample: Samples, speech: Floats, on_risk: OnRisk
+) -> tuple[Samples, tuple[Risk, ...]]:
+    risks = risks_of(strangeness(mixture, estimate, sample, speech), len(sample))
+    return guarded(mixture, estimate, sample, risks, on_risk), risks
 
 
 def noise(seed: int, level: float) -> Samples:
@@ -73,7 +81,7 @@ SPOILT = [(Reason.ADDED, 110, 125), (Reason.STRAYED, 50, 75), (Reason.JUMPED, 50
 
 
 def test_a_sample_that_is_the_estimate_is_trusted(mixture: Samples, estimate: Samples, speech: Floats) -> None:
-    result, risks = guarded(mixture, estimate, estimate, speech, OnRisk.FALLBACK)
+    result, risks = guard(mixture, estimate, estimate, speech, OnRisk.FALLBACK)
     assert risks == ()
     np.testing.assert_array_equal(result, estimate)
 
@@ -83,7 +91,7 @@ def test_what_is_made_up_is_found_and_taken_back(
     mixture: Samples, estimate: Samples, speech: Floats, reason: Reason, first: int, past: int
 ) -> None:
     sample = spoil(estimate, first, past, reason)
-    result, risks = guarded(mixture, estimate, sample, speech, OnRisk.FALLBACK)
+    result, risks = guard(mixture, estimate, sample, speech, OnRisk.FALLBACK)
     (risk,) = (risk for risk in risks if risk.reason is reason)
     assert abs(risk.first / FRAME_SAMPLES - first) <= 6
     assert abs(risk.past / FRAME_SAMPLES - past) <= 6
@@ -99,7 +107,7 @@ def test_what_is_made_up_is_found_and_taken_back(
 @pytest.mark.parametrize("on_risk", OnRisk)
 def test_what_is_taken_instead(mixture: Samples, estimate: Samples, speech: Floats, on_risk: OnRisk) -> None:
     sample = spoil(estimate, 110, 125, Reason.ADDED)
-    result, risks = guarded(mixture, estimate, sample, speech, on_risk)
+    result, risks = guard(mixture, estimate, sample, speech, on_risk)
     expected = {OnRisk.KEEP_ORIGINAL: mixture, OnRisk.FLAG: sample}.get(on_risk, estimate)
     assert len(risks) == 1
     np.testing.assert_array_equal(within(result, 112, 123), within(expected, 112, 123))
@@ -108,27 +116,27 @@ def test_what_is_taken_instead(mixture: Samples, estimate: Samples, speech: Floa
 def test_sound_around_words_is_not_called_invented(mixture: Samples, estimate: Samples, speech: Floats) -> None:
     """Their ends fade out after the detector has stopped to hear them."""
     sample = spoil(estimate, SPOKEN.stop, SPOKEN.stop + 3, Reason.ADDED)
-    assert not [r for r in guarded(mixture, estimate, sample, speech, OnRisk.FLAG)[1] if r.reason is Reason.ADDED]
+    assert not [r for r in guard(mixture, estimate, sample, speech, OnRisk.FLAG)[1] if r.reason is Reason.ADDED]
 
 
 def test_what_the_recording_holds_is_not_invented(mixture: Samples, estimate: Samples, speech: Floats) -> None:
     """A word that Extract and the detector missed, and the sampler found."""
     word = spoil(np.zeros_like(estimate), 110, 125, Reason.ADDED)
     sample = estimate + 20 * word
-    assert guarded(mixture, estimate, sample, speech, OnRisk.FLAG)[1] != ()
-    assert guarded(mixture + 20 * word, estimate, sample, speech, OnRisk.FLAG)[1] == ()
+    assert guard(mixture, estimate, sample, speech, OnRisk.FLAG)[1] != ()
+    assert guard(mixture + 20 * word, estimate, sample, speech, OnRisk.FLAG)[1] == ()
 
 
 def test_what_nobody_can_hear_is_no_sound(mixture: Samples, estimate: Samples, speech: Floats) -> None:
     sample = estimate + noise(3, 1e-4)
-    assert guarded(mixture, estimate, sample, speech, OnRisk.FLAG)[1] == ()
+    assert guard(mixture, estimate, sample, speech, OnRisk.FLAG)[1] == ()
 
 
 def test_without_speech_the_recording_is_the_measure(mixture: Samples, speech: Floats) -> None:
     silent = np.zeros_like(speech)
     hiss, estimate = noise(2, 0.01), noise(1, 1e-5)
-    assert guarded(hiss, estimate, estimate + noise(4, 1e-5), silent, OnRisk.FLAG)[1] == ()
-    (risk,) = guarded(hiss, estimate, estimate + noise(4, 1e-3), silent, OnRisk.FLAG)[1]
+    assert guard(hiss, estimate, estimate + noise(4, 1e-5), silent, OnRisk.FLAG)[1] == ()
+    (risk,) = guard(hiss, estimate, estimate + noise(4, 1e-3), silent, OnRisk.FLAG)[1]
     assert (risk.first, risk.past, risk.reason) == (0, len(hiss), Reason.ADDED)
 
 
@@ -137,7 +145,7 @@ def test_short_pieces(length: int) -> None:
     frames = -(-length // FRAME_SAMPLES)
     sound = noise(5, 0.1)[:length]
     for probability in (0.0, 1.0):
-        result, _ = guarded(sound, sound, 5 * sound, np.full(frames, probability), OnRisk.FALLBACK)
+        result, _ = guard(sound, sound, 5 * sound, np.full(frames, probability), OnRisk.FALLBACK)
         assert result.shape == (length,)
         assert np.isfinite(result).all()
         np.testing.assert_allclose(result, sound, rtol=0, atol=1e-6)
@@ -145,7 +153,7 @@ def test_short_pieces(length: int) -> None:
 
 def test_silence_is_nothing_to_worry_about() -> None:
     silence = np.zeros(5_120, np.float32)
-    result, risks = guarded(silence, silence, silence, np.zeros(10), OnRisk.FALLBACK)
+    result, risks = guard(silence, silence, silence, np.zeros(10), OnRisk.FALLBACK)
     assert risks == ()
     assert not result.any()
 
@@ -175,3 +183,17 @@ def test_kinds_are_told_apart_and_counted() -> None:
         "Extract's estimate taken there"
     )
     assert summed_up([], OnRisk.FALLBACK) == []
+
+
+def test_draws_that_are_apart_are_not_sure(mixture: Samples, estimate: Samples, speech: Floats) -> None:
+    """Half of the word is a quarter as loud in one of the draws: 12 dB, a spread of 8.5."""
+    sample = estimate.copy()
+    other = sample.copy()
+    first, past = (frame * FRAME_SAMPLES for frame in (SPOKEN.start, (SPOKEN.start + SPOKEN.stop) // 2))
+    other[first:past] *= 0.25
+    strange = strangeness(mixture, estimate, sample, speech, [other])
+    assert np.isnan(strangeness(mixture, estimate, sample, speech).unsure).all()
+    assert np.nanmax(strange.unsure) == pytest.approx(8.5, abs=0.2)
+    (risk,) = risks_of(strange, len(sample))
+    assert risk.reason is Reason.UNSURE
+    assert first - 3 * FRAME_SAMPLES <= risk.first < risk.past <= past + 3 * FRAME_SAMPLES

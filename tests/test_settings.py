@@ -35,6 +35,8 @@ OTHER: dict[str, Any] = {
     "loudness": -23.0,
     "extend_band": True,
     "on_risk": OnRisk.KEEP_ORIGINAL,
+    "draws": 3,
+    "strength": 0.5,
 }
 
 
@@ -109,6 +111,14 @@ def test_diffuse_restores_speech_only() -> None:
 def test_strength_is_a_share(strength: float) -> None:
     with pytest.raises(UsageError, match="give a share from 0 to 1"):
         Settings(SamplerConfig(strength=strength))
+    with pytest.raises(UsageError, match="--strength"):
+        Settings(SamplerConfig(), strength=strength)
+
+
+@pytest.mark.parametrize("draws", [0, 17])
+def test_draws_are_few(draws: int) -> None:
+    with pytest.raises(UsageError, match=f"--draws {draws}: give 1 to 16"):
+        Settings(SamplerConfig(), draws=draws)
 
 
 @pytest.mark.parametrize(("device", "batch", "expected"), [("cpu", None, 1), ("cuda:1", None, 16), ("cpu", 5, 5)])

@@ -15,10 +15,13 @@ from exdiff_cli.report.sidecar import (
     DnsmosMeasures,
     Measures,
     QualityReport,
+    published_schema,
     read_sidecar,
     sidecar_path,
     to_json,
 )
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "quality-report.schema.json"
 
 
 def audio_file(**changes: Any) -> AudioFile:
@@ -78,7 +81,7 @@ def test_a_report_survives_writing_and_reading(tmp_path: Path) -> None:
 
 def test_the_text_is_indented_json_that_starts_with_the_version() -> None:
     text = to_json(report())
-    assert text.startswith('{\n  "schema_version": 1,\n')
+    assert text.startswith('{\n  "schema_version": 2,\n')
     assert text.endswith("}\n")
     content = json.loads(text)
     assert content["after"]["dnsmos"] is None
@@ -134,8 +137,8 @@ def refusal(path: Path) -> str:
 
 
 def test_a_newer_schema_is_refused_whatever_else_it_holds(tmp_path: Path) -> None:
-    message = refusal(written(tmp_path, '{"schema_version": 2, "pages": []}'))
-    assert "schema version 2" in message
+    message = refusal(written(tmp_path, '{"schema_version": 3, "pages": []}'))
+    assert "schema version 3" in message
     assert "update exdiff" in message
 
 
@@ -165,3 +168,32 @@ def test_a_report_with_a_missing_field_names_it(tmp_path: Path) -> None:
     content = json.loads(to_json(report()))
     del content["before"]["peak_dbfs"]
     assert "before.peak_dbfs" in refusal(written(tmp_path, json.dumps(content)))
+
+
+# --- the published schema -----------------------------------------------------------------------------------
+
+
+def test_the_published_schema_is_that_of_the_models() -> None:
+    """After a change, write it anew with ``published_schema``."""
+    assert SCHEMA.read_text(encoding="utf-8") == published_schema()
+
+
+def test_older_reports_can_be_read(tmp_path: Path) -> None:
+    content = report().model_dump(mode="json")
+    for name in ("uncertainty_db", "taken_from", "flags"):
+        del content[name]
+    for side in ("before", "after"):
+        for name in ("true_peak_dbfs", "bandwidth_hz", "snr_db", "speech_share"):
+            del content[side][name]
+    found = read_sidecar(written(tmp_path, json.dumps({**content, "schema_version": 1})))
+    assert (found.schema_version, found.taken_from, found.flags, found.before.snr_db) == (1, None, (), None)
+
+
+@pytest.mark.parametrize(("before", "after", "gain"), [(2.4, 3.0, 0.6), (None, 3.0, None), (2.4, None, None)])
+def test_gain_is_of_both_ratings(before: float | None, after: float | None, gain: float | None) -> None:
+    sides = [
+        measures(dnsmos=None if overall is None else DnsmosMeasures(sig=3, bak=3, ovrl=overall))
+        for overall in (before, after)
+    ]
+    found = report(before=sides[0], after=sides[1]).gain
+    assert found == (None if gain is None else pytest.approx(gain))

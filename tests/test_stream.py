@@ -15,11 +15,12 @@ from recordings import cut_off, samples_of, store, talk
 
 from exdiff_cli import result as result_module
 from exdiff_cli.audio.io import AtomicWriter, probe
-from exdiff_cli.audio.limiter import true_peaks
+from exdiff_cli.enhancer import Enhanced
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.loudness import LoudnessMeter
+from exdiff_cli.measures.true_peak import true_peaks
 from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.result import WINDOW_SECONDS
 from exdiff_cli.settings import Settings
@@ -37,7 +38,7 @@ def open_stream(source: Path, target: Path | None = None, settings: Settings = S
 
 def pass_through(stream: RecordingStream) -> list[bool]:
     """Accept every piece as it is; returns what ``accept`` said of each."""
-    return [stream.accept(piece, piece.piece.samples) for piece in stream.pieces()]
+    return [stream.accept(piece, Enhanced(piece.piece.samples)) for piece in stream.pieces()]
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -96,7 +97,7 @@ def test_every_piece_has_its_own_seed_of_the_content(tmp_path: Path) -> None:
 def test_meters_see_both_sides(tmp_path: Path) -> None:
     stream = open_stream(store(tmp_path / "a.wav", 3.0))
     for piece in stream.pieces():
-        stream.accept(piece, np.float32(0.5) * piece.piece.samples)
+        stream.accept(piece, Enhanced(np.float32(0.5) * piece.piece.samples))
     stream.complete()
     before, after = stream.before.loudness(), stream.after.loudness()
     assert before is not None
@@ -113,7 +114,7 @@ def test_equal_channels_are_one_piece(tmp_path: Path, channels: int) -> None:
     pieces = list(stream.pieces())
     assert {piece.part.channels for piece in pieces} == {tuple(range(channels))}
     assert sum(map(stream.advance_seconds, pieces)) == pytest.approx(stream.recording.seconds)
-    accepted = [stream.accept(piece, -piece.piece.samples) for piece in pieces]
+    accepted = [stream.accept(piece, Enhanced(-piece.piece.samples)) for piece in pieces]
     assert accepted == [False] * (len(accepted) - 1) + [True]
     stream.publish()
     np.testing.assert_allclose(samples_of(stream.writer.target), -np.repeat(sound, channels, axis=0), atol=1e-6)
@@ -128,7 +129,7 @@ def test_decoding_in_windows_leaves_no_seams(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(result_module, "WINDOW_SECONDS", seconds)
         stream = open_stream(source, tmp_path / f"{seconds}.wav")
         for piece in stream.pieces():
-            stream.accept(piece, np.tanh(3 * piece.piece.samples))
+            stream.accept(piece, Enhanced(np.tanh(3 * piece.piece.samples)))
         stream.publish()
         results.append(samples_of(stream.writer.target))
     level = np.sqrt(np.mean(results[0] ** 2))
@@ -195,7 +196,7 @@ def test_a_wide_band_has_nothing_to_extend(tmp_path: Path) -> None:
 
 def changes(stream: RecordingStream, gain: float = 1.0) -> str:
     for piece in stream.pieces():
-        stream.accept(piece, gain * piece.piece.samples)
+        stream.accept(piece, Enhanced(gain * piece.piece.samples))
     stream.publish()
     return "\n".join(stream.changes)
 
@@ -247,7 +248,7 @@ def test_samples_that_are_not_numbers_are_said(tmp_path: Path) -> None:
 def begin(stream: RecordingStream) -> StreamPiece:
     """Accept the first piece, so that a temporary file is open; returns the second."""
     first, second = list(stream.pieces())[:2]
-    stream.accept(first, first.piece.samples)
+    stream.accept(first, Enhanced(first.piece.samples))
     return second
 
 

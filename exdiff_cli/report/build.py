@@ -17,7 +17,8 @@ from exdiff_cli.guard import Mark
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
 from exdiff_cli.measures.meter import Meter
-from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, GuardMark, Measures, QualityReport
+from exdiff_cli.measures.talk import Talk, measure_talk
+from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, GuardMark, Measures, QualityReport, TakenFrom
 from exdiff_cli.settings import Settings
 from exdiff_cli.stream import RecordingStream
 
@@ -42,6 +43,8 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
         after=after,
         changes=tuple(stream.changes),
         guard=tuple(_describe_mark(mark) for mark in stream.marks),
+        uncertainty_db=None if stream.uncertainty is None else round(stream.uncertainty, 2),
+        taken_from=TakenFrom.DIFFUSE if settings.sampler.steps else TakenFrom.EXTRACT,
         settings={"bundle": bundle.name, **settings.as_dict()},
         settings_key=settings.cache_key(),
         weights_sha256=bundle.weights_sha256,
@@ -74,20 +77,25 @@ def _describe(recording: Recording, sha256: str, path: Path) -> AudioFile:
 
 def _measures(meter: Meter, recording: Recording, starts: list[int]) -> Measures:
     profile = meter.profile()
-    score = None
+    score, talk = None, Talk(0.0, None)
     if profile.peak_dbfs > FLOOR_DBFS:
-        score = mean_score(Dnsmos().score(cut_windows(recording, starts)))
+        windows = cut_windows(recording, starts)
+        score, talk = mean_score(Dnsmos().score(map(fill_window, windows))), measure_talk(windows)
     return Measures(
         dnsmos=DnsmosMeasures(**asdict(score)) if score else None,
         loudness_lufs=meter.loudness(),
         noise_floor_dbfs=profile.noise_floor_dbfs,
         peak_dbfs=profile.peak_dbfs,
         clipped_share=profile.clipped_share,
+        true_peak_dbfs=meter.true_peak(),
+        bandwidth_hz=meter.bandwidth(),
+        snr_db=talk.snr_db,
+        speech_share=talk.speech_share,
     )
 
 
 def cut_windows(recording: Recording, starts: list[int]) -> list[Samples]:
-    """The DNSMOS windows of ``recording`` that begin at ``starts`` seconds, mono at 16 kHz.
+    """What of ``recording`` the windows from ``starts`` seconds on hold, mono at 16 kHz, at most a window each.
 
     Reads from start to end, one second at a time: not every format can seek exactly.
     """
@@ -96,7 +104,7 @@ def cut_windows(recording: Recording, starts: list[int]) -> list[Samples]:
         for start, part in zip(starts, parts, strict=True):
             if start <= second < start + WINDOW_SECONDS:
                 part.append(window.mean(axis=0, keepdims=True))
-    return [fill_window(_resampled(np.concatenate(part, axis=1), recording.sample_rate)) for part in parts]
+    return [_resampled(np.concatenate(part, axis=1), recording.sample_rate)[:WINDOW_SAMPLES] for part in parts]
 
 
 def _resampled(samples: Samples, rate: int) -> Samples:

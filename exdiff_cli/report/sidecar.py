@@ -1,11 +1,13 @@
 """The quality report beside each output, ``<file>.quality.json``: what went in, what came out, and how.
 
-Version 1 of its schema is the models below. Any change of a field's name or meaning is a new version.
+Version 2 of its schema is the models below. Any change of a field's name or meaning is a new version; what version 1
+lacks is ``null`` or empty where one is read. ``docs/quality-report.schema.json`` is the same as JSON Schema.
 """
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -24,7 +26,7 @@ from pydantic import (
 
 from exdiff_cli.errors import RecordingError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _REMEDY = "enhance its recording again"
 
@@ -71,13 +73,29 @@ class DnsmosMeasures(_Model):
 
 
 class Measures(_Model):
-    """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence."""
+    """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence.
+
+    ``dnsmos``, ``snr_db`` and ``speech_share`` are of at most twelve windows of nine seconds, the same ones before and
+    after; all others are of the whole file. ``snr_db`` is estimated: speech against what is heard between.
+    """
 
     dnsmos: DnsmosMeasures | None
     loudness_lufs: float | None
     noise_floor_dbfs: float
     peak_dbfs: float
     clipped_share: float
+    true_peak_dbfs: float | None = None
+    bandwidth_hz: float | None = None
+    snr_db: float | None = None
+    speech_share: float | None = None
+
+
+class TakenFrom(StrEnum):
+    """What a result is made of: the sampler's output, Extract's estimate alone, or the recording itself."""
+
+    DIFFUSE = "diffuse"
+    EXTRACT = "extract"
+    ORIGINAL = "original"
 
 
 class GuardMark(_Model):
@@ -93,12 +111,14 @@ class GuardMark(_Model):
 class QualityReport(_Model):
     """One ``.quality.json``.
 
-    ``guard`` says where the sampler was not trusted; what was done there is the setting ``on_risk``.
+    ``guard`` says where the sampler was not trusted; what was done there is the setting ``on_risk``. ``uncertainty_db``
+    is how far draws of the sampler are apart in speech, where there were several. ``taken_from`` says what the whole
+    result is made of, and ``flags`` why somebody should listen to it.
     ``changes`` says in words what differs in format between input and output; ``seconds`` is wall time by
     stage; ``real_time_factor`` is seconds of work a second of audio.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     tool_version: str
     input: AudioFile
     output: AudioFile
@@ -106,6 +126,9 @@ class QualityReport(_Model):
     after: Measures
     changes: tuple[Text, ...]
     guard: tuple[GuardMark, ...] = ()
+    uncertainty_db: NonNegativeFloat | None = None
+    taken_from: TakenFrom | None = None
+    flags: tuple[Text, ...] = ()
     settings: Annotated[dict[str, JsonValue], AfterValidator(_ordered)]
     settings_key: str
     weights_sha256: Sha256
@@ -113,6 +136,13 @@ class QualityReport(_Model):
     seconds: Annotated[dict[str, NonNegativeFloat], AfterValidator(_ordered)]
     real_time_factor: NonNegativeFloat
     notes: tuple[Text, ...] = ()
+
+    @property
+    def gain(self) -> float | None:
+        """By how much DNSMOS rates the result above the recording, overall; None where one of them has no rating."""
+        if self.before.dnsmos is None or self.after.dnsmos is None:
+            return None
+        return self.after.dnsmos.ovrl - self.before.dnsmos.ovrl
 
     @property
     def is_converted(self) -> bool:
@@ -135,6 +165,12 @@ def sidecar_path(audio: Path) -> Path:
 def to_json(report: QualityReport) -> str:
     """The report as indented JSON with a final newline; equal reports give equal text."""
     return json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def published_schema() -> str:
+    """JSON Schema of the reports, as it lies in ``docs``."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **QualityReport.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def read_sidecar(path: Path) -> QualityReport:
