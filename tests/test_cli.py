@@ -617,13 +617,15 @@ def test_bundle_makes_what_enhance_takes(exdiff: Exdiff, bundle_folder: Path, ca
     called = exdiff("bundle", "--extract", extract, "--diffuse", diffuse, "--out", tmp_path / "made")
     assert called == Called(0, f"{tmp_path / 'made'}\n", "")
     assert load_bundle(str(tmp_path / "made")).name == "made"
-    chosen = ("--steps", "3", "--start", "0.25", "--strength", "0.75")
+    chosen = ("--steps", "3", "--start", "0.25", "--sampler-strength", "0.75")
     exdiff("bundle", "--extract", extract, "--diffuse", diffuse, "--out", tmp_path / "other", *chosen)
     sampler = load_bundle(str(tmp_path / "other")).sampler
     assert (sampler.steps, sampler.start, sampler.strength) == (3, 0.25, 0.75)
-    refused = exdiff("bundle", "--extract", extract, "--diffuse", diffuse, "--out", tmp_path / "no", "--strength", "2")
+    refused = exdiff(
+        "bundle", "--extract", extract, "--diffuse", diffuse, "--out", tmp_path / "no", "--sampler-strength", "2"
+    )
     assert refused.code == 2
-    assert "--strength 2" in refused.complaint
+    assert "--sampler-strength 2" in refused.complaint
     assert not (tmp_path / "no").exists()
     assert exdiff("enhance", calls / "0.wav", "--bundle", tmp_path / "made").code == 0
     swapped = exdiff("bundle", "--extract", diffuse, "--diffuse", extract, "--out", tmp_path / "swapped")

@@ -87,6 +87,16 @@ def test_not_to_be_trusted_is_six(calls: Path, tmp_path: Path) -> None:
     assert not (calls.with_name("calls-enhanced") / "a.wav").exists()
 
 
+def test_short_of_a_gate_is_six_and_all_results_are_there(calls: Path, bundle_folder: Path) -> None:
+    gate = ("enhance", calls, "--bundle", bundle_folder, "--steps", 0, "--quiet", "--min-ovrl")
+    code, err = ended(start(*gate, 4.9))
+    assert code == 6
+    assert err.startswith("failed: --min-ovrl 4.9: the mean overall opinion of ")
+    assert (calls.with_name("calls-enhanced") / "a.wav").exists()
+    assert ended(start(*gate, 4.9))[0] == 6  # what was done before counts
+    assert ended(start(*gate, 0.5)) == (0, "")
+
+
 @pytest.mark.parametrize("command", [("status",), ("verify",), ("manifest", "export"), ("status", "--json")])
 def test_a_reader_that_goes_away_is_sigpipe(calls: Path, bundle_folder: Path, command: tuple[str, ...]) -> None:
     enhance(calls, bundle=bundle_folder)

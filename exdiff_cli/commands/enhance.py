@@ -30,7 +30,6 @@ from exdiff_cli.commands.options import (
     QuietOption,
     SegmentsOption,
     StepsOption,
-    StrengthOption,
     ThreadsOption,
     VerboseOption,
     choose_device,
@@ -130,7 +129,6 @@ def enhance(
     bundle: BundleOption = DEFAULT_BUNDLE,
     preset: PresetOption = None,
     steps: StepsOption = None,
-    strength: StrengthOption = None,
     latents: Annotated[bool, typer.Option(help="Let Diffuse see what Extract found.")] = True,
     query: QueryOption = SPEECH,
     skip_silence: Annotated[
@@ -143,6 +141,16 @@ def enhance(
             help="Where the sampler is not trusted: fallback to Extract's estimate, keep-original, flag only, or fail."
         ),
     ] = OnRisk.FALLBACK,
+    draws: Annotated[
+        int, typer.Option(help="Sample so often; how far the draws are apart goes into report and guard.")
+    ] = 1,
+    strength: Annotated[float, typer.Option(help="Mix the recording back: 1 is none of it, 0 nothing else.")] = 1.0,
+    min_gain: Annotated[
+        float | None, typer.Option(help="End with code 6 if results gain less DNSMOS overall than this on average.")
+    ] = None,
+    min_ovrl: Annotated[
+        float | None, typer.Option(help="End with code 6 if results have less DNSMOS overall than this on average.")
+    ] = None,
     loudness: Annotated[
         float | None, typer.Option(help="Bring results to this loudness, -23 LUFS. (default: as they come out)")
     ] = None,
@@ -176,6 +184,7 @@ def enhance(
     from exdiff_cli.bundle import load_bundle
     from exdiff_cli.engine import RunOptions, enhance_found
     from exdiff_cli.follow import following
+    from exdiff_cli.gates import Gates, reports_of, shortfalls
     from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
     from exdiff_cli.query import ask
 
@@ -213,12 +222,13 @@ def enhance(
     settings = make_settings(
         loaded,
         preset_steps(preset, steps),
-        strength,
         query,
         seed=seed,
         use_latents=latents,
         skip_silence=skip_silence,
         on_risk=on_risk,
+        draws=draws,
+        strength=strength,
         loudness=loudness,
         extend_band=extend_band,
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
@@ -232,6 +242,10 @@ def enhance(
         else:
             with on_signals(stop, log.warning):
                 result = enhance_found(found, target, loaded, settings, resources, listener, run_options)
+    gates = Gates(min_gain, min_ovrl)
+    if gates:
+        done = (outcome.report for outcome in result.done if outcome.report)
+        result.shortfalls = shortfalls(gates, done if is_stream else reports_of(target))
     show_result(result, as_json)
     raise typer.Exit(result.exit_code)
 
@@ -244,6 +258,8 @@ def show_result(result: RunResult, as_json: bool) -> None:
 
     for problem in result.problems:
         log.error("failed: %s", problem)
+    for shortfall in result.shortfalls:
+        log.error("failed: %s", shortfall)
     if result.left:
         signal_name = result.stopped_by.name if result.stopped_by else ""
         disk = f"{result.output}: its disk refused {REFUSALS} results in a row, make room or mend it"

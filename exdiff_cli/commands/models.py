@@ -16,7 +16,6 @@ from exdiff_cli.commands.options import (
     JsonLinesOption,
     RateOption,
     SeedOption,
-    StrengthOption,
     ThreadsOption,
     change,
     choose_device,
@@ -86,7 +85,10 @@ def bundle_command(
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
     steps: Annotated[int | None, typer.Option(min=0, help="Default steps. (default: as trained)")] = None,
     start: Annotated[float | None, typer.Option(help="Time of the warm start. (default: as trained)")] = None,
-    strength: StrengthOption = None,
+    sampler_strength: Annotated[
+        float | None,
+        typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. (default: as trained)"),
+    ] = None,
     by_example: Annotated[
         Path | None, typer.Option(help="Separator that is asked by example, *.safetensors, for `--query FOLDER`.")
     ] = None,
@@ -97,7 +99,7 @@ def bundle_command(
 
     read_trained(extract, "extract")
     trained = SamplerConfig(**read_trained(diffuse, "diffuse")[1]["sampler"])
-    sampler = change(trained, steps=steps, start=start, strength=strength)
+    sampler = change(trained, steps=steps, start=start, strength=sampler_strength)
     Settings(sampler)  # Refuses what no run could use.
     write_bundle(out, extract, diffuse, sampler, by_example)
     load_bundle(str(out))

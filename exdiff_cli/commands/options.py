@@ -27,10 +27,6 @@ StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Ext
 PresetOption = Annotated[
     str | None, typer.Option(help="fast, balanced or best, in place of --steps. (default: balanced)")
 ]
-StrengthOption = Annotated[
-    float | None,
-    typer.Option(help="How far to go from Extract's estimate to Diffuse's sample, 0 to 1. (default: the bundle's)"),
-]
 QueryOption = Annotated[
     str, typer.Option(help="What to take out: speech, noise (all the rest), or what sounds like a folder of examples.")
 ]
@@ -126,10 +122,8 @@ def preset_steps(preset: str | None, steps: int | None) -> int | None:
     return PRESET_STEPS[preset]
 
 
-def make_settings(
-    bundle: Bundle, steps: int | None = None, strength: float | None = None, query: str = SPEECH, **others: Any
-) -> Settings:
+def make_settings(bundle: Bundle, steps: int | None = None, query: str = SPEECH, **others: Any) -> Settings:
     """The bundle's sampler with what was asked for; whatever is not speech is for Extract alone."""
     if steps is None and query != SPEECH:
         steps = 0
-    return Settings(change(bundle.sampler, steps=steps, strength=strength), query=query, **others)
+    return Settings(change(bundle.sampler, steps=steps), query=query, **others)
