@@ -18,8 +18,10 @@ from typing import TypeVar
 
 import torch
 
+from exdiff_cli import __version__
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, probe
 from exdiff_cli.audio.limits import MOST_HOURS
+from exdiff_cli.audio.provenance import SHORT_HASH, Provenance
 from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
@@ -226,6 +228,12 @@ def made_with(bundle: Bundle, settings: Settings) -> MadeWith:
     return MadeWith(*keys, settings.as_dict(), bundle_reference(bundle), examples)
 
 
+def provenance(bundle: Bundle, settings: Settings, original_sha256: str) -> Provenance:
+    """What the result of a recording says of itself."""
+    weights = bundle.weights_sha256[:SHORT_HASH]
+    return Provenance(__version__, bundle.name, weights, original_sha256, settings.is_generative)
+
+
 def remove_leftovers(output: Path, untouched_for: float = 0.0) -> None:
     """Delete the temporary files that a killed run left; only the holder of the lock may.
 
@@ -395,7 +403,8 @@ class _Run:
     def _open(self, job: Job, recording: Recording) -> RecordingStream:
         content = fingerprint(job.source)
         rate = self.bundle.spectral.sample_rate
-        stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate)
+        said = provenance(self.bundle, self.settings, content.sha256)
+        stream = RecordingStream(job, recording, content, self.output / job.relative, self.settings, rate, said)
         relative = stream.writer.target.relative_to(self.output)
         self._refuse_taken(job, relative)
         self.manifest.start(

@@ -10,6 +10,7 @@ from types import TracebackType
 from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.io import AtomicWriter
 from exdiff_cli.audio.limiter import Limiter
+from exdiff_cli.audio.provenance import Provenance
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.spool import Spool
 from exdiff_cli.measures.loudness import LoudnessMeter
@@ -30,13 +31,15 @@ class Result:
     """Takes enhanced ``(channels, n)`` samples at the recording's rate; a context manager, as :class:`AtomicWriter`.
 
     Where a loudness is asked for, all of it waits on the disk until its loudness is known. ``meter`` measures what is
-    written.
+    written. ``provenance`` is what the file says of how it was made.
     """
 
-    def __init__(self, target: Path, recording: Recording, settings: Settings) -> None:
+    def __init__(
+        self, target: Path, recording: Recording, settings: Settings, provenance: Provenance | None = None
+    ) -> None:
         self._recording, self._settings = recording, settings
         output = output_format(recording, settings.storage)
-        self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time)
+        self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time, provenance)
         self.meter = Meter(recording.sample_rate, recording.channels)
         self._limiter = Limiter(recording.sample_rate, recording.channels)
         self._loudness = LoudnessMeter(recording.sample_rate, recording.channels)
@@ -103,8 +106,7 @@ class Result:
         found = list(recording.left_out)
         if not output.kept:
             found.append(f"stored as {output.container} {output.subtype}: {self._why_converted()}")
-        if self.writer.left_out:
-            found.append(self.writer.left_out)
+        found += filter(None, (self.writer.left_out, self.writer.untagged))
         if self._gain != 1.0:
             found.append(f"loudness changed by {20 * math.log10(self._gain):+.1f} dB: as asked for")
         if self._limiter.limited:

@@ -73,6 +73,11 @@ class Settings:
         if self.sampler.steps and self.query != SPEECH:
             raise UsageError(f"--query {self.query} with --steps {self.sampler.steps}: Diffuse restores speech only")
 
+    @property
+    def is_generative(self) -> bool:
+        """Whether anything of a result may be made up; Extract alone only takes away."""
+        return self.sampler.steps > 0 or self.extend_band
+
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 

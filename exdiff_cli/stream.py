@@ -17,6 +17,7 @@ from exdiff_cli.audio.band_above import RATE, BandAbove, as_stored
 from exdiff_cli.audio.channels import Part, parts_of
 from exdiff_cli.audio.highband import back_from
 from exdiff_cli.audio.io import AtomicWriter, WindowReader, read_windows
+from exdiff_cli.audio.provenance import Provenance
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
@@ -56,8 +57,10 @@ class RecordingStream:
         target: Path,
         settings: Settings,
         model_rate: int,
+        provenance: Provenance | None = None,
     ) -> None:
         self.job, self.recording, self.content, self._target = job, recording, content, target
+        self._provenance = provenance
         self.failed = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._settings, self._model_rate = settings, model_rate
@@ -71,7 +74,7 @@ class RecordingStream:
         recording, channels = self.recording, self.recording.channels
         stored = as_stored(recording, self._settings.extend_band)
         self._is_extended = stored is not recording
-        self.result = Result(self._target, stored, self._settings)
+        self.result = Result(self._target, stored, self._settings, self._provenance)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +23,14 @@ from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.report import build
-from exdiff_cli.report.build import NOTICE, WINDOW_SECONDS, build_report, cut_windows
+from exdiff_cli.report.build import FILTERED, NOTICE, WINDOW_SECONDS, build_report, cut_windows
 from exdiff_cli.report.sidecar import QualityReport
 from exdiff_cli.stream import RecordingStream
 
 
-def report_of(source: Path, bundle: Bundle) -> QualityReport:
+def report_of(source: Path, bundle: Bundle, **changes: Any) -> QualityReport:
     """The report of ``source`` where halving it is all that the models do."""
-    settings, target = short_settings(bundle, seed=5), source.parent / "out" / source.name
+    settings, target = short_settings(bundle, seed=5, **changes), source.parent / "out" / source.name
     job = Job(source, Path(source.name))
     stream = RecordingStream(job, probe(source), fingerprint(source), target, settings, 16_000)
     for piece in stream.pieces():
@@ -52,6 +53,10 @@ def test_a_report_says_what_is_there(tmp_path: Path, bundle: Bundle) -> None:
     assert report.settings["seed"] == 5
     assert report.seconds["score"] > 0
     assert report.real_time_factor == pytest.approx(sum(report.seconds.values()) / 3, abs=1e-3)
+
+
+def test_a_report_says_where_nothing_is_made_up(tmp_path: Path, bundle: Bundle) -> None:
+    assert report_of(store(tmp_path / "a.wav", 1.0), bundle, steps=0).notes == (FILTERED,)
 
 
 def test_measures_are_of_both_files(tmp_path: Path, bundle: Bundle) -> None:

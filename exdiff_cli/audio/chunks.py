@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import BinaryIO
 CONTAINERS = {"WAV": "wave", "WAVEX": "wave", "RF64": "wave", "AIFF": "aiff"}
 """Those whose chunks are copied, and the form that they are of."""
 
+PROVENANCE = b"exdf"
+"""Our own: what a file says of how it was made."""
+
 _SOUND = frozenset({b"fmt ", b"data", b"fact", b"ds64", b"COMM", b"SSND", b"FVER"})
 _OF_THE_SOUND = frozenset({b"PEAK", b"levl"})
 _PADDING = frozenset({b"JUNK", b"junk", b"PAD ", b"FLLR"})
-_NOT_COPIED = _SOUND | _OF_THE_SOUND | _PADDING
+_NOT_COPIED = _SOUND | _OF_THE_SOUND | _PADDING | {PROVENANCE}
 
 _ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
 _HEAD_BYTES = 12
@@ -94,24 +98,52 @@ def copy_chunks(source: BinaryIO, target: Path) -> None:
         order = _order(file)
         if order != _order(source):
             raise DoesNotFitError("its numbers are stored in another byte order")
-        end = file.seek(0, 2)
-        size = end + end % 2 + sum(8 + chunk.size + chunk.size % 2 for chunk in copied)
-        is_long = _is_long(file)
-        if size - 8 > _LONG and not is_long:
-            raise DoesNotFitError("its tags and chunks would take it beyond 4 GiB")
-        file.seek(end)
-        file.write(bytes(end % 2))
-        try:
+        total = sum(8 + chunk.size + chunk.size % 2 for chunk in copied)
+        with _growing(file, total):
             for chunk in copied:
                 file.write(struct.pack(order + "4sI", chunk.name, chunk.size))
                 source.seek(chunk.start)
                 _copy(source, file, chunk.size)
                 file.write(bytes(chunk.size % 2))
-        except DoesNotFitError:
-            file.truncate(end)
-            raise
-        file.seek(20 if is_long else 4)
-        file.write(struct.pack("<Q" if is_long else order + "I", size - 8))
+
+
+def append_own(target: Path, content: bytes) -> None:
+    """Append a chunk of our own, which :func:`copy_chunks` leaves out; :class:`DoesNotFitError` beyond 4 GiB."""
+    total = 8 + len(content) + len(content) % 2
+    with target.open("r+b") as file, _growing(file, total) as order:
+        file.write(struct.pack(order + "4sI", PROVENANCE, len(content)))
+        file.write(content + bytes(len(content) % 2))
+
+
+def read_own(file: BinaryIO, most: int) -> bytes:
+    """The first ``most`` bytes of the last chunk of our own; nothing where there is none."""
+    found = b""
+    for chunk in islice(chunks(file), _MOST_CHUNKS):
+        if chunk.name == PROVENANCE:
+            file.seek(chunk.start)
+            found = file.read(min(chunk.size, most))
+    return found
+
+
+@contextmanager
+def _growing(file: BinaryIO, count: int) -> Iterator[str]:
+    """At the end of an IFF file, where ``count`` bytes of chunks are written; gives its byte order.
+
+    The head says how long it is afterwards. :class:`DoesNotFitError`, now or raised meanwhile, leaves the file alone.
+    """
+    order, is_long, end = _order(file), _is_long(file), file.seek(0, 2)
+    size = end + end % 2 + count
+    if size - 8 > _LONG and not is_long:
+        raise DoesNotFitError("its tags and chunks would take it beyond 4 GiB")
+    file.seek(end)
+    file.write(bytes(end % 2))
+    try:
+        yield order
+    except DoesNotFitError:
+        file.truncate(end)
+        raise
+    file.seek(20 if is_long else 4)
+    file.write(struct.pack("<Q" if is_long else order + "I", size - 8))
 
 
 def _copy_loudspeakers(source: BinaryIO, target: BinaryIO) -> None:

@@ -353,8 +353,10 @@ class Encoder:
         self._rate, self._layout, self._done = recording.sample_rate, _layout_of(recording), 0
         self._stack = ExitStack()
         self._sink = self._stack.enter_context(_Sink(descriptor, "r+b"))
-        # By default MP4 rounds its length to milliseconds.
-        options = {"movie_timescale": str(self._rate)} if output.container == "MP4" else {}
+        # By default WebM has random numbers in it, and MP4 rounds its length to milliseconds.
+        options = {"fflags": "+bitexact"}
+        if output.container == "MP4":
+            options["movie_timescale"] = str(self._rate)
         container = av.open(self._sink, "w", format=_MUXERS[output.container], options=options)
         self._container = self._stack.enter_context(container)
         own_names = {other: name for name, other in _OTHER_NAMES.items()}

@@ -21,6 +21,7 @@ from exdiff_cli.audio import ffmpeg, sndfile
 from exdiff_cli.audio.formats import Encoder, as_it_is, codecs_of
 from exdiff_cli.audio.limits import UNLIMITED, refuse_endless
 from exdiff_cli.audio.metadata import copy_metadata, is_copied
+from exdiff_cli.audio.provenance import NAME, Provenance, read_provenance, tag_of, write_provenance
 from exdiff_cli.audio.recording import OutputFormat, Recording, Samples, opened
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.publish import atomic, writing
@@ -88,19 +89,27 @@ class AtomicWriter:
     the modification time of ``recording``.
 
     Samples beyond full scale are clipped where the format does not hold them. ``left_out`` says what of the metadata
-    could not be kept. RecordingError is raised where the disk or the format refuses, or the length is not that of
-    ``recording``.
+    could not be kept. With ``provenance`` the file is tagged with it, behind what the recording says of its own;
+    ``untagged`` says why it is not. RecordingError is raised where the disk or the format refuses, or the length is not
+    that of ``recording``.
     """
 
     def __init__(
-        self, target: Path, recording: Recording, output: OutputFormat | None = None, keep_time: bool = True
+        self,
+        target: Path,
+        recording: Recording,
+        output: OutputFormat | None = None,
+        keep_time: bool = True,
+        provenance: Provenance | None = None,
     ) -> None:
         self.recording = recording
         self.format = output or as_it_is(recording)
         self.target = self.format.target(target)
         self.frames_written = 0
         self.left_out: str | None = None
+        self.untagged: str | None = None
         self.temporary: Path
+        self._provenance = provenance
         self._keep_time = keep_time
         self._encoder: Encoder | None = None
         self._session: AbstractContextManager[None]
@@ -136,6 +145,9 @@ class AtomicWriter:
         self._close()
         if is_copied(self.recording, self.format):
             self.left_out = copy_metadata(self.recording, self.temporary)
+        if self._provenance is not None:
+            kind = self.format.container, self.format.subtype
+            self.untagged = write_provenance(self.temporary, *kind, self._tag(self._provenance))
         self._check_length()
         with writing(self.target):
             self._copy_attributes()
@@ -155,8 +167,14 @@ class AtomicWriter:
                 self._close()
 
     def _open_encoder(self, descriptor: int) -> Encoder:
-        untagged = replace(self.recording, tags=()) if is_copied(self.recording, self.format) else self.recording
-        return codecs_of(self.format.container).Encoder(descriptor, self.format, untagged)
+        tags = () if is_copied(self.recording, self.format) else self.recording.tags
+        if self._provenance is not None and self.format.container == "MATROSKA":
+            tags = (*tags, (NAME, self._tag(self._provenance)))
+        return codecs_of(self.format.container).Encoder(descriptor, self.format, replace(self.recording, tags=tags))
+
+    def _tag(self, latest: Provenance) -> str:
+        recording = self.recording
+        return tag_of(read_provenance(recording.path, recording.container, recording.subtype), latest)
 
     def _close(self) -> None:
         encoder, self._encoder = self._encoder, None

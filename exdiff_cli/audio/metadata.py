@@ -5,6 +5,8 @@ Between files of different kinds only the common tags go over, as the libraries 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,12 @@ def _kind(container: str, subtype: str) -> Any:
     """The class that reads a format's tags, or the name of its form of chunks; None where it has neither."""
     if container == _MP3:
         return _MP3
-    return _TAGGED.get((container, subtype)) or _TAGGED.get((container, "")) or chunks.CONTAINERS.get(container)
+    return tag_class(container, subtype) or chunks.CONTAINERS.get(container)
+
+
+def tag_class(container: str, subtype: str) -> Any:
+    """The class that reads and writes the comments of a format; None where it has none, or another form of them."""
+    return _TAGGED.get((container, subtype)) or _TAGGED.get((container, ""))
 
 
 def copy_metadata(recording: Recording, target: Path) -> str | None:
@@ -63,11 +70,18 @@ def copy_metadata(recording: Recording, target: Path) -> str | None:
 
 
 def _copy_tags(kind: Any, source: Path, target: Path) -> None:
-    try:
+    with naming_the_disk():
         first, second = kind(source), kind(target)
         if first.tags is not None:
             _replace_tags(kind, first, second)
             second.save()
+
+
+@contextmanager
+def naming_the_disk() -> Iterator[None]:
+    """What the system refuses is an OSError, as it is everywhere else; MutagenError is about tags."""
+    try:
+        yield
     except MutagenError as error:
         if error.args and isinstance(error.args[0], OSError):  # which is about the disk, not the tags
             raise error.args[0] from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,15 @@ OF_THE_SOUND = ("iTunSMPB", "iTunNORM", "replaygain_", "REPLAYGAIN_")
 encoder had added, or turn up what was quiet."""
 
 _RENAMED = "was_"
+
+
+_EXTENDED, _FOOTER = 0x40, 0x10
+_MOST_TAG = 1 << 28
+"""An ID3v2 tag counts its bytes in 28 bits."""
+
+
+class DoesNotFitError(ValueError):
+    """A tag has no room for another frame, and why."""
 
 
 def head_bytes(raw: BinaryIO) -> int:
@@ -67,3 +77,87 @@ def _renamed(tags: bytes) -> bytes:
             other = (_RENAMED + name[len(_RENAMED) :]).encode(encoding)
             tags = tags.replace(begin, other)
     return tags
+
+
+def read_text(file: BinaryIO, name: str, most: int) -> str:
+    """The TXXX frame of that name in the tag at the start, up to ``most`` bytes; empty where there is none."""
+    tag = os.pread(file.fileno(), head_bytes(file), 0)
+    for start, past in _frames(tag):
+        if _is_text(tag[start:past], name):
+            return _value(tag[start:past], name)[:most].decode("latin-1")
+    return ""
+
+
+def put_text(target: Path, name: str, text: str) -> None:
+    """Put a TXXX frame of ASCII first in the tag at the start, in place of one of that name, or begin a tag.
+
+    The other frames stay as they are, byte by byte. Raises :class:`DoesNotFitError` before the file is touched.
+    """
+    with target.open("r+b") as file, tempfile.TemporaryFile(dir=target.parent) as rest:
+        length = head_bytes(file)
+        tag = os.pread(file.fileno(), length, 0) or b"ID3\3\0\0" + bytes(4)
+        replaced = _with_text(tag, name, text)
+        file.seek(length)
+        shutil.copyfileobj(file, rest)
+        file.seek(0)
+        file.write(replaced)
+        rest.seek(0)
+        shutil.copyfileobj(rest, file)
+        file.truncate()
+
+
+def _with_text(tag: bytes, name: str, text: str) -> bytes:
+    version, flags = tag[3], tag[5]
+    if version not in (2, 3, 4):
+        raise DoesNotFitError(f"its ID3 tag is of version 2.{version}")
+    if flags & _EXTENDED:
+        raise DoesNotFitError("its ID3 tag has an extended header")
+    content = b"\0" + name.encode("ascii") + b"\0" + text.encode("ascii")
+    if version == 2:
+        frame = b"TXX" + len(content).to_bytes(3, "big") + content
+    else:
+        size = _syncsafe(len(content)) if version == 4 else len(content).to_bytes(4, "big")
+        frame = b"TXXX" + size + b"\0\0" + content
+    kept, begin = b"", _HEAD
+    for start, past in _frames(tag):
+        if _is_text(tag[start:past], name):
+            kept, begin = kept + tag[begin:start], past
+    body = frame + kept + tag[begin:]
+    count = len(body) - (_HEAD if flags & _FOOTER else 0)
+    if count >= _MOST_TAG:
+        raise DoesNotFitError("its ID3 tag is full")
+    if flags & _FOOTER:
+        body = body[:-4] + _syncsafe(count)
+    return tag[:6] + _syncsafe(count) + body
+
+
+def _frames(tag: bytes) -> Iterator[tuple[int, int]]:
+    """Begin and end of each frame; what is none, as padding is not, ends it."""
+    if len(tag) <= _HEAD or tag[5] & _EXTENDED or tag[3] not in (2, 3, 4):
+        return
+    letters, head = (3, 6) if tag[3] == 2 else (4, 10)
+    place = _HEAD
+    while place + head <= len(tag) and tag[place : place + letters].isalnum():
+        digits = tag[place + letters : place + 2 * letters]
+        size = sum((byte & 0x7F) << 7 * power for power, byte in enumerate(digits[::-1]))
+        if tag[3] != 4:
+            size = int.from_bytes(digits, "big")
+        if place + head + size > len(tag):
+            return
+        yield place, place + head + size
+        place += head + size
+
+
+def _is_text(frame: bytes, name: str) -> bool:
+    return frame.startswith(b"TXX") and bool(_value(frame, name))
+
+
+def _value(frame: bytes, name: str) -> bytes:
+    """What a TXXX frame says under a name, in Latin-1 or UTF-8; of ASCII these are the same."""
+    body = frame[10:] if frame.startswith(b"TXXX") else frame[6:]
+    begin = name.encode("ascii") + b"\0"
+    return body[1 + len(begin) :].rstrip(b"\0") if body[:1] in (b"\0", b"\3") and body[1:].startswith(begin) else b""
+
+
+def _syncsafe(number: int) -> bytes:
+    return bytes(number >> 7 * place & 0x7F for place in (3, 2, 1, 0))

@@ -227,6 +227,19 @@ def _ogg_pages(raw: BinaryIO, offset: int) -> Iterator[bytes]:
         offset += len(page)
 
 
+def _number_by_content(raw: BinaryIO) -> None:
+    """Give an Ogg stream a serial number that follows from what it holds: libsndfile's is drawn by chance."""
+    number = 0
+    for page in _ogg_pages(raw, 0):
+        number = zlib.crc32(page[_OGG_HEADER:], number)
+    offset = 0
+    for page in _ogg_pages(raw, 0):
+        renumbered = page[:14] + number.to_bytes(4, "little") + page[18:22] + bytes(4) + page[26:]
+        checked = renumbered[:22] + _ogg_checksum(renumbered).to_bytes(4, "little") + renumbered[26:]
+        os.pwrite(raw.fileno(), checked, offset)
+        offset += len(page)
+
+
 def _ogg_head_bytes(raw: BinaryIO) -> int:
     """Length of the pages before the sound, where tags and pictures are."""
     pages = takewhile(lambda page: page[6:14] in _OGG_BEFORE_SOUND, _ogg_pages(raw, mp3_tags.head_bytes(raw)))
@@ -296,7 +309,7 @@ class Encoder:
     """Writes one result from start to end to an open file, which it closes."""
 
     def __init__(self, descriptor: int, output: OutputFormat, recording: Recording) -> None:
-        self._descriptor = descriptor
+        self._descriptor, self._is_ogg = descriptor, output.container == "OGG"
         self._file = _create(descriptor, output, recording)
         for name, text in recording.tags:
             with suppress(sf.LibsndfileError):  # not every container has room for every tag
@@ -313,4 +326,7 @@ class Encoder:
 
     def close(self) -> None:
         """Bring the header up to date."""
-        self._file.close()
+        with os.fdopen(os.dup(self._descriptor), "r+b") as raw:
+            self._file.close()
+            if self._is_ogg:
+                _number_by_content(raw)

@@ -24,6 +24,7 @@ from exdiff_cli.stream import RecordingStream
 
 WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
 NOTICE = "enhanced sound is partly generated: it is no evidence of what was said; the original is"
+FILTERED = "enhanced sound is filtered, and none of it generated; the original is the evidence"
 
 
 def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) -> QualityReport:
@@ -51,7 +52,7 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
         seed=settings.seed,
         seconds={stage: round(seconds, 4) for stage, seconds in stream.seconds.items()},
         real_time_factor=round(sum(stream.seconds.values()) / source.seconds, 4),
-        notes=(NOTICE,),
+        notes=(NOTICE if settings.is_generative else FILTERED,),
     )
 
 
