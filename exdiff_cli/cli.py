@@ -13,6 +13,7 @@ from exdiff_cli.commands.config import config, configure
 from exdiff_cli.commands.doctor import doctor
 from exdiff_cli.commands.enhance import enhance
 from exdiff_cli.commands.evaluate import evaluate
+from exdiff_cli.commands.evidence import inspect, sign
 from exdiff_cli.commands.figures import bench, picture
 from exdiff_cli.commands.models import adapt, bundle_command, models
 from exdiff_cli.commands.options import LogFormatOption, QuietOption, VerboseOption
@@ -28,7 +29,7 @@ INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
-for command in (enhance, evaluate, adapt, status, verify, retry, models, doctor, picture, bench):
+for command in (enhance, evaluate, adapt, status, verify, inspect, sign, retry, models, doctor, picture, bench):
     app.command()(command)
 app.command("bundle")(bundle_command)
 app.add_typer(train, name="train")

@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 
 from exdiff_cli import __version__
-from exdiff_cli.audio.io import AUDIO_SUFFIXES, probe
+from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256, probe
 from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.audio.provenance import SHORT_HASH, Provenance
 from exdiff_cli.audio.recording import Recording
@@ -490,7 +490,8 @@ class _Run:
             report = complete(stream, self.enhancer)
             stream.publish()
             with _vouched_for(target):
-                publish_text(sidecar_path(target), to_json(report))
+                sidecar = sidecar_path(target)
+                publish_text(sidecar, to_json(report))
                 self.manifest.finish(
                     job.relative,
                     output=target.relative_to(self.output),
@@ -498,6 +499,7 @@ class _Run:
                     output_sha256=report.output.sha256,
                     timings=report.seconds,
                     output_mtime_ns=target.stat().st_mtime_ns,
+                    report_sha256=file_sha256(sidecar),
                 )
         except Exception as error:
             self._fail(job, error, stream)

@@ -67,6 +67,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
     (_TABLE, _INDEX),
     ("ALTER TABLE recordings ADD COLUMN output_mtime_ns INTEGER", _RUNS),
     ("CREATE INDEX recordings_by_output ON recordings (output)",),
+    ("ALTER TABLE recordings ADD COLUMN report_sha256 TEXT",),
 )
 """Statements that bring a manifest to the next version, the first from an empty file to 1; only ever added to."""
 
@@ -98,6 +99,7 @@ class Row:
 
     ``relative`` is its path below its root, ``output`` that of its result below the output folder, ``source``
     is absolute. Sizes are bytes, ``timings`` seconds by stage, ``updated_at`` is ISO 8601 in UTC.
+    ``report_sha256`` is that of the report beside the result, None where an older exdiff did not keep it.
     """
 
     relative: Path
@@ -116,6 +118,12 @@ class Row:
     timings: Mapping[str, float] = field(default_factory=dict)
     updated_at: str = ""
     output_mtime_ns: int | None = None
+    report_sha256: str | None = None
+
+    @property
+    def result(self) -> Path:
+        """Where its result is, or is to be, below the output folder."""
+        return self.output or self.relative
 
     def as_json(self) -> str:
         """One line of ASCII; bytes of a file name that are not UTF-8 appear as lone surrogates (PEP 383)."""
@@ -352,7 +360,7 @@ class Manifest:
                 settings_key = excluded.settings_key, weights_sha256 = excluded.weights_sha256,
                 state = 'running', attempts = attempts + 1,
                 output = excluded.output, output_size = NULL, output_sha256 = NULL, output_mtime_ns = NULL,
-                timings = '{}', updated_at = excluded.updated_at
+                report_sha256 = NULL, timings = '{}', updated_at = excluded.updated_at
         """
         named = None if output is None else _stored(output)
         identity = (content.size, content.mtime_ns, content.sha256, settings_key, weights_sha256, named)
@@ -367,19 +375,20 @@ class Manifest:
         output_sha256: str,
         timings: Mapping[str, float],
         output_mtime_ns: int | None = None,
+        report_sha256: str | None = None,
     ) -> None:
-        """Record that ``output``, a path below the output folder, is published.
+        """Record that ``output``, a path below the output folder, is published, and what its report is.
 
         Raises ValueError where the recording was not started.
         """
         statement = """
             UPDATE recordings SET
                 state = 'done', error = NULL, output = ?, output_size = ?, output_sha256 = ?, output_mtime_ns = ?,
-                timings = ?, updated_at = ?
+                report_sha256 = ?, timings = ?, updated_at = ?
             WHERE relative = ? AND state = 'running'
         """
-        result = (_stored(output), output_size, output_sha256, output_mtime_ns, json.dumps(dict(timings)))
-        if not self._write(statement, *result, _now(), _stored(relative)):
+        result = (_stored(output), output_size, output_sha256, output_mtime_ns, report_sha256)
+        if not self._write(statement, *result, json.dumps(dict(timings)), _now(), _stored(relative)):
             raise ValueError(f"{relative} was finished without having been started")
 
     def fail(self, relative: Path, source: Path, error: str, *, output_gone: bool = False) -> None:
@@ -616,6 +625,11 @@ def _as_recorded(row: tuple[Any, ...], source: Path, output_root: Path) -> bool:
         return False
     found = (original.st_size, original.st_mtime_ns, result.st_size, result.st_mtime_ns)
     return found == (size, mtime_ns, output_size, output_mtime_ns)
+
+
+def order_of(relative: Path) -> tuple[bool, bytes]:
+    """What :meth:`Manifest.rows` come in the order of: SQLite puts all text before any bytes."""
+    return isinstance(_stored(relative), bytes), os.fsencode(relative)
 
 
 def is_another(recorded: str | Path, source: Path) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePath
 
+from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.manifest import Manifest, Row, State
 from exdiff_cli.report.sidecar import SUFFIX, QualityReport, read_sidecar
@@ -31,8 +33,8 @@ def rebuild(manifest: Manifest, output: Path, is_wanted: Callable[[Path], bool] 
 
 def _rows(output: Path) -> Iterator[Row]:
     for path in output.rglob(f"*{SUFFIX}"):
-        with suppress(RecordingError):
-            yield _row(path.relative_to(output), read_sidecar(path))
+        with suppress(RecordingError, OSError):
+            yield replace(_row(path.relative_to(output), read_sidecar(path)), report_sha256=file_sha256(path))
 
 
 def _row(sidecar: Path, report: QualityReport) -> Row:

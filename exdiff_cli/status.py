@@ -1,25 +1,22 @@
-"""What an output folder holds: how far its recordings are, and whether its results are still as they were made."""
+"""What an output folder holds: its parts, and how far their recordings are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import state_folder
-from exdiff_cli.manifest import Manifest, Row, State
+from exdiff_cli.manifest import Manifest, Row, State, order_of
 from exdiff_cli.text import printable
 
 SHOWN_FAILURES = 20
-ROWS_AHEAD = 1000
-"""Rows that are held at a time, however many there are."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +30,6 @@ class Status:
     def as_json(self) -> dict[str, object]:
         failures = [{"recording": name, "error": error} for name, error in self.failures]
         return {"message_type": "status", "output": str(self.output), **self.counts, "failures": failures}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One result that is not as it was made: ``problem`` is ``changed``, ``missing`` or ``unreadable``."""
-
-    recording: str
-    output: str
-    problem: str
-
-    def as_json(self) -> dict[str, object]:
-        return {"message_type": "finding", **asdict(self)}
 
 
 def parts_of(output: Path) -> list[str]:
@@ -68,10 +53,11 @@ def read_status(output: Path) -> Status:
 
 
 def done_rows(output: Path) -> Iterator[Row]:
-    """Every recording that counts as done, whatever its part."""
-    for part in parts_of(output):
-        with Manifest.open(output, part, read_only=True) as manifest:
-            yield from manifest.rows(State.DONE)
+    """Every recording that counts as done, whatever its part, in the order of :func:`order_of`."""
+    with ExitStack() as opened:
+        manifests = [opened.enter_context(Manifest.open(output, part, read_only=True)) for part in parts_of(output)]
+        rows = (manifest.rows(State.DONE) for manifest in manifests)
+        yield from merge(*rows, key=lambda row: order_of(row.relative))
 
 
 def export_lines(output: Path) -> Iterator[str]:
@@ -80,30 +66,6 @@ def export_lines(output: Path) -> Iterator[str]:
         with Manifest.open(output, part, read_only=True) as manifest:
             for row in manifest.rows():
                 yield f"{row.as_json()}\n"
-
-
-def verify(output: Path, checked: Callable[[], object] = lambda: None) -> Iterator[Finding]:
-    """Hash every result anew and name those that differ from what was published; ``checked`` is called after each."""
-    rows = done_rows(output)
-    with ThreadPoolExecutor() as threads:
-        while ahead := list(islice(rows, ROWS_AHEAD)):
-            for finding in threads.map(lambda row: _compare(output, row), ahead):
-                checked()
-                if finding is not None:
-                    yield finding
-
-
-def _compare(output: Path, row: Row) -> Finding | None:
-    path = output / (row.output or row.relative)
-    try:
-        intact = path.stat().st_size == row.output_size and file_sha256(path) == row.output_sha256
-    except OSError as error:
-        problem = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-    else:
-        if intact:
-            return None
-        problem = "changed"
-    return Finding(str(row.relative), str(path), problem)
 
 
 def status_table(status: Status) -> Table:

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from bundles import make_bundle
 from recordings import store
+from tampering import flip
 
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, State
+from exdiff_cli.report.sidecar import sidecar_path
 
 EXDIFF = Path(sys.executable).with_name("exdiff")
 STARTS = 50
@@ -138,6 +140,26 @@ def test_a_recording_that_fails_is_three(calls: Path, bundle_folder: Path) -> No
     code, err = enhance(calls, bundle=bundle_folder)
     assert code == 3
     assert err.startswith(f"failed: {calls / 'empty.wav'}: is empty")
+
+
+def test_tampering_is_three_and_what_is_not_ours_four(calls: Path, bundle_folder: Path) -> None:
+    out = calls.with_name("calls-enhanced")
+    enhance(calls, bundle=bundle_folder)
+    assert [ended(start(*call))[0] for call in (("verify", out), ("inspect", out / "a.wav"))] == [0, 0]
+    assert ended(start("inspect", calls / "a.wav"))[0] == 4
+    assert ended(start("inspect", calls / "nowhere.wav"))[0] == 2
+    report = sidecar_path(out / "a.wav")
+    report.write_text(report.read_text().replace("0.1.0", "9.1.0"))
+    assert ended(start("verify", out))[0] == 3
+    flip(out / "a.wav", 1_000)
+    assert ended(start("inspect", out / "a.wav"))[0] == 3
+
+
+def test_a_key_that_is_none_is_two_and_begins_nothing(calls: Path, bundle_folder: Path) -> None:
+    pytest.importorskip("cryptography", reason="needs the extra `sign`")
+    code, err = enhance(calls, "--sign-key", calls / "a.wav", bundle=bundle_folder)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert not calls.with_name("calls-enhanced").exists()
 
 
 def test_no_input_is_four(tmp_path: Path) -> None:

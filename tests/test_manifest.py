@@ -534,6 +534,7 @@ def version_1(out: Path, source: Path) -> Path:
         finish(manifest, out)
     with sqlite3.connect(database_of(out)) as database:
         database.execute("ALTER TABLE recordings DROP COLUMN output_mtime_ns")
+        database.execute("ALTER TABLE recordings DROP COLUMN report_sha256")
         database.execute("DROP TABLE runs")
         database.execute("DROP INDEX recordings_by_output")
         database.execute("PRAGMA user_version = 1")
@@ -549,6 +550,40 @@ def test_schema_1_is_raised_and_its_results_count(version_1: Path, source: Path)
             assert manifest.made_with(KEY, WEIGHTS) is None
             manifest.remember(MadeWith(KEY, "other", {}, "b"))
             assert manifest._database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+# Schema 3
+
+
+def test_schema_3_is_raised_and_knows_no_hashes_of_reports(out: Path, source: Path) -> None:
+    with Manifest.open(out) as manifest:
+        start(manifest, source)
+        finish(manifest, out)
+    with sqlite3.connect(database_of(out)) as database:
+        database.execute("ALTER TABLE recordings DROP COLUMN report_sha256")
+        database.execute("PRAGMA user_version = 3")
+    database.close()
+    with Manifest.open(out) as manifest:
+        row = manifest.get(RELATIVE)
+        assert row is not None
+        assert row.report_sha256 is None
+        assert is_done(manifest, source, out)
+        start(manifest, source)
+        manifest.finish(RELATIVE, output=RELATIVE, output_size=1, output_sha256="1", timings={}, report_sha256="r" * 64)
+        row = manifest.get(RELATIVE)
+        assert row is not None
+        assert (row.report_sha256, json.loads(row.as_json())["report_sha256"]) == ("r" * 64, "r" * 64)
+        start(manifest, source)
+        row = manifest.get(RELATIVE)
+        assert row is not None
+        assert row.report_sha256 is None
+
+
+def test_order_of_is_that_of_the_rows(manifest: Manifest, source: Path) -> None:
+    names = ["b", "é", "\udce9", "a/b", "a", "\ue000", "a b", "\udcff/a"]
+    manifest.plan(Job(source, Path(name)) for name in names)
+    found = [row.relative for row in manifest.rows()]
+    assert found == sorted(map(Path, names), key=module.order_of)
 
 
 # The file itself

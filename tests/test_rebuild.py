@@ -20,7 +20,7 @@ from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.sidecar import sidecar_path
 from exdiff_cli.settings import Resources
-from exdiff_cli.status import verify
+from exdiff_cli.verify import verify
 
 Enhance = Callable[[Path], RunResult]
 

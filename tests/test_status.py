@@ -13,7 +13,8 @@ from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.cli import app
 from exdiff_cli.errors import UsageError
 from exdiff_cli.manifest import Manifest, fingerprint
-from exdiff_cli.status import read_status, status_table, verify
+from exdiff_cli.status import read_status, status_table
+from exdiff_cli.verify import verify
 
 
 def finish(out: Path, name: str, part: str = "", content: bytes = b"sound " * 50) -> Path:

@@ -35,6 +35,7 @@ from exdiff_cli.commands.options import (
     choose_device,
     make_settings,
     preset_steps,
+    say,
 )
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import NoInputError, UsageError
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from exdiff_cli.engine import RunOptions, RunResult
 
 log = logging.getLogger(__name__)
+
+SIGNING_WAIT = 60.0
+"""Seconds: runs over other parts may be signing the folder, too."""
 
 
 def make_stop(deadline: str | None, max_duration: str | None, grace: str) -> Stop:
@@ -167,6 +171,9 @@ def enhance(
     extend_band: Annotated[
         bool, typer.Option("--extend-band", help="Make up what telephones leave out above 4 kHz; stored at 16 kHz.")
     ] = False,
+    sign_key: Annotated[
+        Path | None, typer.Option(help="Sign the output folder with this private key at the end; see exdiff sign.")
+    ] = None,
     batch: SegmentsOption = None,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
@@ -187,6 +194,7 @@ def enhance(
     from exdiff_cli.gates import Gates, reports_of, shortfalls
     from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
     from exdiff_cli.query import ask
+    from exdiff_cli.signing import load_private_key, sign
 
     is_stream = DASH in (paths or [])
     if is_stream:
@@ -200,8 +208,10 @@ def enhance(
             "--newer-than": newer_than,
             "--null": null,
             "--price-per-hour": price_per_hour,
+            "--sign-key": sign_key,
         }
         check_pipe(paths or [], output, as_json, for_folders)
+    signer = load_private_key(sign_key) if sign_key is not None else None
     stop = make_stop(deadline, max_duration, grace)
     part = parse_shard(shard) if shard else None
     age = parse_newer_than(newer_than, time.time()) if newer_than else None
@@ -247,6 +257,8 @@ def enhance(
         done = (outcome.report for outcome in result.done if outcome.report)
         result.shortfalls = shortfalls(gates, done if is_stream else reports_of(target))
     show_result(result, as_json)
+    if signer is not None:
+        say(f"exdiff: {sign(target, signer, SIGNING_WAIT)} results signed")
     raise typer.Exit(result.exit_code)
 
 

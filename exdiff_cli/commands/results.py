@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from tqdm import tqdm
@@ -13,6 +13,9 @@ from exdiff_cli.errors import ExitCode, RecordingError, UsageError
 from exdiff_cli.logs import no_bar
 from exdiff_cli.stdout import print_json, print_lines, print_table, print_text
 from exdiff_cli.text import printable
+
+if TYPE_CHECKING:  # an extra, which only signatures need
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 OutputArgument = Annotated[Path, typer.Argument(help="An output folder of exdiff.")]
 
@@ -30,25 +33,40 @@ def status(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
         print_table(status_table(found))
 
 
-def verify(output: OutputArgument, as_json: JsonLinesOption = False) -> None:
-    """Hash every result anew and name those that are not as they were made; ends with code 3 if there are any."""
+def verify(
+    output: OutputArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(help="Check also that all is as it was signed, by the key that this belongs to.")
+    ] = None,
+    as_json: JsonLinesOption = False,
+) -> None:
+    """Hash every result and report anew and name those that are not as they were made; ends with code 3 if so."""
+    from exdiff_cli.signing import load_public_key
+
+    key = load_public_key(public_key) if public_key is not None else None
+    total, count = show_findings(output, key, as_json)
+    if as_json:
+        print_json({"message_type": "summary", "checked": total, "findings": count})
+    else:
+        remedy = "; delete them and run again to make them anew" if count and key is None else ""
+        print_text(f"{total} results checked, {count} not as they were {'signed' if key else 'made'}{remedy}")
+    raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)
+
+
+def show_findings(output: Path, key: Ed25519PublicKey | None, as_json: bool) -> tuple[int, int]:
+    """Verify an output folder and print what is found; how many results there are, and how many findings."""
     from exdiff_cli.status import read_status
-    from exdiff_cli.status import verify as check
+    from exdiff_cli.verify import verify as check
 
     total, count = read_status(output).counts["done"], 0
     with tqdm(total=total, desc="verifying", unit="file", disable=no_bar(), leave=False) as bar:
-        for finding in check(output, bar.update):
+        for finding in check(output, bar.update, key):
             count += 1
             if as_json:
                 print_json(finding.as_json())
             else:
-                print_text(printable(f"{finding.output}: {finding.problem}"))
-    if as_json:
-        print_json({"message_type": "summary", "checked": total, "findings": count})
-    else:
-        remedy = "; delete them and run again to make them anew" if count else ""
-        print_text(f"{total} results checked, {count} not as they were made{remedy}")
-    raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)
+                print_text(printable(str(finding)))
+    return total, count
 
 
 @manifest.command("export")

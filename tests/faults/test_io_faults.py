@@ -23,7 +23,7 @@ from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import read_sidecar
 from exdiff_cli.settings import Resources
-from exdiff_cli.status import verify
+from exdiff_cli.verify import verify
 
 DOCUMENTED = {ExitCode.OK, ExitCode.USAGE, ExitCode.SOME_FAILED}
 SIDECAR = ".quality.json"
