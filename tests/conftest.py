@@ -6,8 +6,13 @@ Imports of torch lie in the fixtures, so that test files which need none start q
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +20,8 @@ import pytest
 import soundfile
 
 if TYPE_CHECKING:
+    from machine import Machine
+
     from exdiff_cli.bundle import Bundle
     from exdiff_cli.diffuse.score_net import ScoreNet
     from exdiff_cli.extract.separator import Separator
@@ -140,3 +147,40 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         (tmp_path / kind).mkdir()
         shutil.copy(CLIPS / f"{kind}.wav", tmp_path / kind / "p257_054.wav")
     return tmp_path / "noisy", tmp_path / "clean"
+
+
+@pytest.fixture(scope="module")
+def exdiff(bundle_folder: Path) -> Iterator[str]:
+    """The text of a program `exdiff` that starts at once."""
+    import exdiff_server
+
+    with TemporaryDirectory() as folder:  # Not tmp_path: the address of a socket has to be short.
+        address = Path(folder) / "exdiff"
+        server = subprocess.Popen([sys.executable, exdiff_server.__file__, address, bundle_folder])
+        try:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            yield exdiff_server.CLIENT.format(python=sys.executable, address=str(address))
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, exdiff: str) -> Machine:
+    """A machine with two calls, and the programs that recipes name."""
+    from machine import SBATCH, Machine
+    from recordings import store
+
+    made = Machine(tmp_path)
+    for name, text in {"exdiff": exdiff, "sbatch": SBATCH, "systemctl": "#!/bin/sh\n"}.items():
+        program = tmp_path / "usr/local/bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
+    for folder in ("srv", "var/log", "etc/bash_completion.d"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("one.wav", "sub/two words.wav"):
+        store(tmp_path / "srv/calls" / name, 0.6)
+    return made

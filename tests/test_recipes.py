@@ -2,103 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import exdiff_server
 import pytest
+from machine import Machine, fenced
 from recordings import store
 
-from exdiff_cli.status import export_lines
-
-RECIPES = Path(__file__).parent.parent / "docs" / "recipes.md"
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = [(kind, text) for kind, text in FENCE.findall(RECIPES.read_text())]
-
-SBATCH = """#!/bin/sh
-count=$(sed -n 's/^#SBATCH --array=1-//p' "$1")
-for id in $(seq "$count"); do
-    SLURM_ARRAY_TASK_ID=$id SLURM_ARRAY_TASK_COUNT=$count sh "$1" || [ $? = 4 ] || exit
-done
-"""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A folder that stands for a machine's root; programs that are not there do nothing but be there."""
-
-    root: Path
-
-    def here(self, text: str) -> str:
-        """With the machine's paths in place of those of the recipe, and an array of two."""
-        text = re.sub(r"(?<![\w.])/(srv|var/log|etc|usr/local/bin)/", rf"{self.root}/\1/", text)
-        return text.replace("--array=1-16", "--array=1-2")
-
-    def put(self, text: str) -> Path:
-        """Write a block where its heading says."""
-        (name,) = re.findall(r"^# (\S+)$", text, re.MULTILINE)
-        path = Path(self.here(name)) if name.startswith("/") else self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.here(text))
-        return path
-
-    def sh(self, text: str) -> str:
-        """Run it as a shell would; gives stdout."""
-        path = f"{self.root}/usr/local/bin:{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "HOME": str(self.root)}
-        done = subprocess.run(
-            ["bash", "-c", self.here(text)],
-            env=environment,
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def states(self, folder: str = "calls-enhanced") -> list[str]:
-        return sorted(json.loads(line)["state"] for line in export_lines(self.root / "srv" / folder))
-
-
-@pytest.fixture(scope="module")
-def exdiff(bundle_folder: Path) -> Iterator[str]:
-    """The text of a program `exdiff` that starts at once."""
-    with TemporaryDirectory() as folder:  # Not tmp_path: the address of a socket has to be short.
-        address = Path(folder) / "exdiff"
-        server = subprocess.Popen([sys.executable, exdiff_server.__file__, address, bundle_folder])
-        try:
-            while not address.exists():
-                assert server.poll() is None
-                time.sleep(0.05)
-            yield exdiff_server.CLIENT.format(python=sys.executable, address=str(address))
-        finally:
-            server.kill()
-            server.wait()
-
-
-@pytest.fixture
-def machine(tmp_path: Path, exdiff: str) -> Machine:
-    made = Machine(tmp_path)
-    for name, text in {"exdiff": exdiff, "sbatch": SBATCH, "systemctl": "#!/bin/sh\n"}.items():
-        program = tmp_path / "usr/local/bin" / name
-        program.parent.mkdir(parents=True, exist_ok=True)
-        program.write_text(text)
-        program.chmod(0o755)
-    for folder in ("srv", "var/log", "etc/bash_completion.d"):
-        (tmp_path / folder).mkdir(parents=True)
-    for name in ("one.wav", "sub/two words.wav"):
-        store(tmp_path / "srv/calls" / name, 0.6)
-    return made
+BLOCKS = fenced("recipes.md")
 
 
 def blocks(kind: str, word: str) -> list[str]:
