@@ -19,7 +19,7 @@ from exdiff_cli.audio import chunks
 from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.io import AtomicWriter, probe, read_windows
 from exdiff_cli.audio.mp3_tags import put_text, read_text
-from exdiff_cli.audio.provenance import NAME, TAGGED, Provenance, parse, read_provenance
+from exdiff_cli.audio.provenance import NAME, TAGGED, Provenance, parse, read_provenance, write_provenance
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import enhance_all
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
@@ -95,6 +95,16 @@ def test_a_line_says_the_same_when_it_is_read() -> None:
         assert "\n" not in str(each)
         assert parse(str(each)) == [each]
     assert parse(f"nonsense\n{FIRST}\n{FIRST} and more\n") == [FIRST]
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3"])
+def test_however_much_a_recording_says_the_latest_is_found(tmp_path: Path, name: str) -> None:
+    source = copy(source_for(tmp_path, name), tmp_path / "1" / "a", None, Storage(name)).target
+    found = probe(source)
+    write_provenance(source, found.container, found.subtype, f"{SECOND}\n" * 2_000)
+    target = copy(source, tmp_path / "2" / "a").target
+    assert said_by(target)[-1] == FIRST
+    assert target.stat().st_size < source.stat().st_size - 100_000
 
 
 # --- what is there already ----------------------------------------------------------------------------------

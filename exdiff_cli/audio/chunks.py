@@ -116,12 +116,13 @@ def append_own(target: Path, content: bytes) -> None:
 
 
 def read_own(file: BinaryIO, most: int) -> bytes:
-    """The first ``most`` bytes of the last chunk of our own; nothing where there is none."""
+    """The last ``most`` bytes of the last chunk of our own; nothing where there is none."""
     found = b""
     for chunk in islice(chunks(file), _MOST_CHUNKS):
         if chunk.name == PROVENANCE:
-            file.seek(chunk.start)
-            found = file.read(min(chunk.size, most))
+            kept = min(chunk.size, most)
+            file.seek(chunk.start + chunk.size - kept)
+            found = file.read(kept)
     return found
 
 

@@ -80,11 +80,11 @@ def _renamed(tags: bytes) -> bytes:
 
 
 def read_text(file: BinaryIO, name: str, most: int) -> str:
-    """The TXXX frame of that name in the tag at the start, up to ``most`` bytes; empty where there is none."""
+    """The TXXX frame of that name in the tag at the start, its last ``most`` bytes; empty where there is none."""
     tag = os.pread(file.fileno(), head_bytes(file), 0)
     for start, past in _frames(tag):
         if _is_text(tag[start:past], name):
-            return _value(tag[start:past], name)[:most].decode("latin-1")
+            return _value(tag[start:past], name)[-most:].decode("latin-1")
     return ""
 
 

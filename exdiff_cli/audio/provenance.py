@@ -35,7 +35,7 @@ _LINE = re.compile(
     r"original sha256 (?P<original_sha256>[0-9a-f]{64})"
 )
 _MOST_BYTES = 1 << 16
-"""Of a tag that is read: nobody enhances a recording a hundred times."""
+"""Of a tag that is read, its end: nobody enhances a recording a hundred times."""
 
 TAGGED = frozenset({"FLAC", "OGG", "MP4", "MP3", "MATROSKA", *chunks.CONTAINERS})
 """Containers that have a place for it."""
@@ -94,13 +94,13 @@ def read_provenance(path: Path, container: str, subtype: str) -> list[Provenance
             elif container == "MP3":
                 text = mp3_tags.read_text(file, NAME, _MOST_BYTES)
             elif container == "MATROSKA":
-                with av.open(file, "r", metadata_errors="replace") as matroska:
+                with av.open(file, "r", format="matroska", metadata_errors="replace") as matroska:
                     text = {key.upper(): value for key, value in matroska.metadata.items()}.get(NAME, "")
             else:
                 text = _read_comment(path, container, subtype)
         except (MutagenError, av.FFmpegError):
             return []
-    return parse(text)
+    return parse(text[-_MOST_BYTES:])
 
 
 def _read_comment(path: Path, container: str, subtype: str) -> str:
