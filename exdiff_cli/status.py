@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,8 @@ from exdiff_cli.manifest import Manifest, Row, State, order_of
 from exdiff_cli.text import printable
 
 SHOWN_FAILURES = 20
+FILES_EACH, FILES_BESIDE = 3, 256
+"""A manifest that is open takes a database, its log and its index; a shell allows 1024 files in all."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,20 @@ def read_status(output: Path) -> Status:
     return Status(output, counts, failures)
 
 
+@contextmanager
+def all_manifests(output: Path) -> Iterator[list[Manifest]]:
+    """Those of all parts, to read, at once."""
+    parts = parts_of(output)
+    needed, (soft, hard) = FILES_EACH * len(parts) + FILES_BESIDE, getrlimit(RLIMIT_NOFILE)
+    if soft != RLIM_INFINITY and soft < needed:
+        setrlimit(RLIMIT_NOFILE, (needed if hard == RLIM_INFINITY else min(needed, hard), hard))
+    with ExitStack() as opened:
+        yield [opened.enter_context(Manifest.open(output, part, read_only=True)) for part in parts]
+
+
 def done_rows(output: Path) -> Iterator[Row]:
     """Every recording that counts as done, whatever its part, in the order of :func:`order_of`."""
-    with ExitStack() as opened:
-        manifests = [opened.enter_context(Manifest.open(output, part, read_only=True)) for part in parts_of(output)]
+    with all_manifests(output) as manifests:
         rows = (manifest.rows(State.DONE) for manifest in manifests)
         yield from merge(*rows, key=lambda row: order_of(row.relative))
 

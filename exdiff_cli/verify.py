@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256
 from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import RecordingError
-from exdiff_cli.manifest import Manifest, order_of
+from exdiff_cli.manifest import order_of
 from exdiff_cli.report.sidecar import SUFFIX, read_sidecar, sidecar_path
 from exdiff_cli.signing import Facts, read_signed, signature_folder, signature_problem
-from exdiff_cli.status import done_rows, parts_of
+from exdiff_cli.status import all_manifests, done_rows
 
 if TYPE_CHECKING:  # an extra, which only signatures need
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -141,8 +140,7 @@ def _problem(path: Path, size: int | None, sha256: str | None) -> str:
 
 def _strangers(output: Path, is_signed: bool) -> Iterator[Finding]:
     """Reports, and in a signed folder recordings, that no row of a manifest stands for."""
-    with ExitStack() as opened:
-        manifests = [opened.enter_context(Manifest.open(output, part, read_only=True)) for part in parts_of(output)]
+    with all_manifests(output) as manifests:
         for result in _claimed(output, is_signed):
             if not any(manifest.owner_of(result) or manifest.get(result) for manifest in manifests):
                 yield Finding("", str(output / result), "not in the manifest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +14,7 @@ from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.cli import app
 from exdiff_cli.errors import UsageError
 from exdiff_cli.manifest import Manifest, fingerprint
-from exdiff_cli.status import read_status, status_table
+from exdiff_cli.status import done_rows, read_status, status_table
 from exdiff_cli.verify import verify
 
 
@@ -83,6 +84,18 @@ def test_missing_grown_and_unreadable_results(out: Path) -> None:
         "b.wav": "changed",
         "c.wav": "unreadable",
     }
+
+
+def test_more_parts_than_files_may_be_open(out: Path) -> None:
+    for number in range(1, 41):
+        finish(out, f"{number}.wav", f"shard-{number}-of-40")
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (100, hard))
+    try:
+        assert len(list(done_rows(out))) == 40
+        assert list(verify(out)) == []
+    finally:
+        setrlimit(RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
