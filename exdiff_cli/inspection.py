@@ -79,7 +79,8 @@ class Inspection:
         found += [f"WRONG     {each}" for each in self.wrong]
         found += [f"unknown   {each}" for each in self.unknown]
         if not self.tag and self.report_path is None:
-            found.append("exdiff did not make this file, or its tag and report were taken away")
+            found.append("nothing says that exdiff made this file: it did not, or tag and report were taken away,")
+            found.append("or it was copied away from its report and is of a format without a place for a tag")
         return found
 
 
