@@ -17,6 +17,7 @@ from exdiff_cli.commands.evidence import inspect, sign
 from exdiff_cli.commands.figures import bench, picture
 from exdiff_cli.commands.models import adapt, bundle_command, models
 from exdiff_cli.commands.options import LogFormatOption, QuietOption, VerboseOption
+from exdiff_cli.commands.report import report
 from exdiff_cli.commands.results import manifest, status, verify
 from exdiff_cli.commands.retry import retry
 from exdiff_cli.commands.train import train
@@ -29,7 +30,21 @@ INTERRUPTED = 130
 """What typer makes of KeyboardInterrupt: 128 + SIGINT."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
-for command in (enhance, evaluate, adapt, status, verify, inspect, sign, retry, models, doctor, picture, bench):
+for command in (
+    enhance,
+    evaluate,
+    adapt,
+    status,
+    report,
+    verify,
+    inspect,
+    sign,
+    retry,
+    models,
+    doctor,
+    picture,
+    bench,
+):
     app.command()(command)
 app.command("bundle")(bundle_command)
 app.add_typer(train, name="train")

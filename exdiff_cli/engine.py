@@ -79,6 +79,7 @@ class RunResult:
     rated lower than these. ``skipped`` ones were done before. ``left`` ones were not begun or not
     finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline. ``refused`` where they
     failed because the disk took nothing any more. ``shortfalls`` say which gates the folder's results do not pass.
+    ``report`` is the page that shows the run, where one was written.
     """
 
     output: Path
@@ -96,6 +97,7 @@ class RunResult:
     flagged: int = 0
     done_seconds: float = 0.0
     shortfalls: list[str] = field(default_factory=list)
+    report: Path | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Count a recording, and keep what became of it as far as it will be asked for."""

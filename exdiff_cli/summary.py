@@ -60,7 +60,8 @@ def _totals(result: RunResult) -> str:
         *([f"{result.flagged} rated lower than the recording, see flags in their reports"] if result.flagged else []),
     ]
     seconds = f"{result.done_seconds:.0f} s of audio in {result.seconds:.0f} s"
-    return f"{', '.join(parts)}; {seconds}; written to {result.output}"
+    page = f", see {result.report.name} there" if result.report else ""
+    return f"{', '.join(parts)}; {seconds}; written to {result.output}{page}"
 
 
 def recording_json(outcome: Outcome) -> dict[str, object]:
@@ -91,4 +92,5 @@ def summary_json(result: RunResult) -> dict[str, object]:
         "flagged": result.flagged,
         "shortfalls": result.shortfalls,
         "problems": result.problems,
+        "report": str(result.report) if result.report else None,
     }

@@ -545,6 +545,114 @@ def test_a_newline_in_a_name_stays_on_its_line(exdiff: Exdiff, options: tuple[ob
     assert {Path(recording["source"]).name for recording in again.recordings} == {name, f"bad {name}"}
 
 
+# --- the report at the end of a run, and `exdiff report` -----------------------------------------------------
+
+REPORT_FILES = {"report.html", "report.csv", "run.json"}
+
+
+def reported(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir()} & REPORT_FILES
+
+
+def test_a_run_ends_with_its_report(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (calls / "bad.wav").touch()
+    called = exdiff("enhance", calls, "-o", out, *options, "--price-per-hour", 3600)
+    assert called.code == 3
+    assert "see report.html there" in " ".join(called.out.split())
+    assert reported(out) == REPORT_FILES
+    run = json.loads((out / "run.json").read_text())
+    assert (run["recordings"]["done"], run["recordings"]["failed"]) == (2, 1)
+    assert run["cost"] == pytest.approx(sum(run["seconds"].values()), abs=0.02)
+    (calls / "bad.wav").unlink()
+    again = exdiff("enhance", calls, "-o", out, *options, "--json")
+    assert again.lines[-1]["report"] == str(out / "report.html")
+    assert (again.code, again.err) == (0, "")
+
+
+def test_a_run_that_changes_nothing_leaves_its_report(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exdiff("enhance", calls, "-o", out, *options)
+    before = {name: (out / name).stat().st_ino for name in REPORT_FILES}
+    exdiff("enhance", calls, "-o", out, *options)
+    assert {name: (out / name).stat().st_ino for name in REPORT_FILES} == before
+    (out / "report.csv").unlink()
+    exdiff("enhance", calls, "-o", out, *options)
+    assert reported(out) == REPORT_FILES
+
+
+def test_no_report_is_no_report(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    called = exdiff("enhance", calls, "-o", tmp_path / "out", *options, "--no-report", "--json")
+    assert (called.code, called.lines[-1]["report"]) == (0, None)
+    assert not reported(tmp_path / "out")
+
+
+def test_a_report_that_cannot_be_written_is_a_problem_beside_the_results(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.csv").write_text("mine")
+    called = exdiff("enhance", calls, "-o", out, *options, "--json")
+    assert (called.code, called.lines[-1]["done"], called.lines[-1]["report"]) == (3, 2, None)
+    assert "report.csv: lies where the report is to be written" in called.complaint
+    assert (out / "report.csv").read_text() == "mine"
+    assert reported(out) == {"report.csv"}
+    refused = exdiff("report", out)
+    assert (refused.code, "exdiff did not make it" in refused.complaint) == (2, True)
+    (out / "report.csv").unlink()
+    monkeypatch.setattr("exdiff_cli.report.run_report.run_page", lambda *_: 1 / 0)
+    called = exdiff("enhance", calls, "-o", out, *options, "--json")
+    assert (called.code, "ZeroDivisionError" in called.complaint) == (3, True)
+
+
+def test_report_makes_it_anew(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exdiff("enhance", calls, "-o", out, *options, "--no-report")
+    called = exdiff("report", out)
+    assert (called.code, called.err, called.out) == (0, "", f"{out / 'report.html'}\n")
+    assert reported(out) == REPORT_FILES
+    assert len(list((out / "report-files").iterdir())) == 2
+    (line,) = exdiff("report", out, "--json", "--pictures", "all").lines
+    assert (line["message_type"], line["recordings"]["done"], line["pictures"]) == ("report", 2, 2)
+    assert exdiff("verify", out).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--pictures", "some"), "--pictures some"),
+        (("--pictures", "-1"), "--pictures -1"),
+        (("--csv", "a.csv"), "--csv"),
+        (("--compare", "nowhere"), "no manifest"),
+    ],
+)
+def test_report_calls_that_are_wrong(
+    exdiff: Exdiff, tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    Manifest.open(tmp_path / "out").close()
+    called = exdiff("report", tmp_path / "out", *arguments)
+    assert called.code == 2
+    assert complaint in called.complaint
+
+
+def test_two_folders_are_compared(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
+    outs = tmp_path / "one", tmp_path / "two"
+    for steps, out in enumerate(outs):
+        assert exdiff("enhance", calls, "-o", out, *options, "--steps", steps, "--no-report").code == 0
+    called = exdiff("report", outs[0], "--compare", outs[1], "--csv", tmp_path / "pairs.csv")
+    assert (called.code, called.err) == (0, "")
+    assert "sampler.steps" in called.out
+    assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 3
+    *pairs, found = exdiff("report", outs[0], "--compare", outs[1], "--json").lines
+    assert [pair["recording"] for pair in pairs] == ["0.wav", "1.wav"]
+    assert found["settings"]["sampler.steps"] == {"first": [0], "second": [1]}
+    assert found["mean_difference"]["ovrl"]["value"] == 0
+    assert not reported(outs[0])
+
+
 # --- the other commands -------------------------------------------------------------------------------------
 
 

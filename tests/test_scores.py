@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exdiff_cli.scores import Mean, Row, Scores, System, mean_of
+from exdiff_cli.scores import MOST_RESAMPLED, Mean, Row, Scores, System, mean_of
 
 NOISY, EXTRACT, EXDIFF = System("noisy"), System("extract"), System("ex-diff", 4)
 
@@ -68,3 +68,12 @@ def test_parts_by_tag() -> None:
 )
 def test_labels(system: System, label: str) -> None:
     assert system.label == label
+
+
+def test_of_very_many_values_the_interval_is_as_wide_as_that_of_resamples() -> None:
+    values = list(np.random.default_rng(0).normal(1.0, 2.0, MOST_RESAMPLED))
+    few, many = mean_of(values), mean_of([*values, *values])
+    assert few is not None
+    assert many is not None
+    assert many.value == pytest.approx(few.value)
+    assert (many.high - many.low) * np.sqrt(2) == pytest.approx(few.high - few.low, rel=0.05)

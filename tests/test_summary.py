@@ -174,6 +174,7 @@ def test_json_holds_everything() -> None:
         "left": 0,
         "converted": 0,
         "problems": ["in/closed: folder cannot be read"],
+        "report": None,
     }
     assert {recording["message_type"] for recording in recordings} == {"recording"}
     assert [recording["recording"] for recording in recordings] == [str(each.job.relative) for each in outcomes]

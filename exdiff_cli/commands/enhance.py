@@ -37,6 +37,7 @@ from exdiff_cli.commands.options import (
     preset_steps,
     say,
 )
+from exdiff_cli.commands.report import ReportOption, report_run
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import NoInputError, UsageError
 from exdiff_cli.guard import OnRisk
@@ -122,7 +123,9 @@ def enhance(
     exclude: Annotated[list[str] | None, typer.Option(help="Not what matches this pattern; may be repeated.")] = None,
     newer_than: Annotated[str | None, typer.Option(help="Only what was changed since: 36h, 7d, 2026-05-31.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")] = False,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="With --dry-run: what an hour costs.")] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="What an hour costs, for --dry-run and run.json.")
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Only part K of N, 3/16: disjoint, stable, beside others in one output folder.")
     ] = None,
@@ -180,6 +183,7 @@ def enhance(
     ] = None,
     max_duration: Annotated[str | None, typer.Option(help="Be done after so long: 5h, 90m.")] = None,
     grace: GraceOption = "30s",
+    report: ReportOption = True,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
@@ -256,6 +260,8 @@ def enhance(
     if gates:
         done = (outcome.report for outcome in result.done if outcome.report)
         result.shortfalls = shortfalls(gates, done if is_stream else reports_of(target))
+    if report and not is_stream:
+        report_run(result, price_per_hour)
     show_result(result, as_json)
     if signer is not None:
         say(f"exdiff: {sign(target, signer, SIGNING_WAIT)} results signed")

@@ -21,6 +21,7 @@ from exdiff_cli.commands.options import (
     VerboseOption,
     choose_device,
 )
+from exdiff_cli.commands.report import ReportOption, report_run
 from exdiff_cli.commands.results import OutputArgument
 from exdiff_cli.settings import Resources
 from exdiff_cli.stopping import Stop, on_signals, parse_duration
@@ -34,6 +35,7 @@ def retry(
     grace: GraceOption = "30s",
     lock_wait: LockWaitOption = None,
     max_hours: MaxHoursOption = MOST_HOURS,
+    report: ReportOption = True,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
@@ -52,5 +54,7 @@ def retry(
     resources = Resources.on(choose_device(device), batch)
     with following(as_json) as listener, on_signals(stop, log.warning):
         result = together(output, retry_failed(output, find_failed(output), resources, listener, options))
+    if report:
+        report_run(result)
     show_result(result, as_json)
     raise typer.Exit(result.exit_code)
