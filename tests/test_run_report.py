@@ -8,12 +8,15 @@ import os
 import re
 import shutil
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import pytest
 from recordings import DATA
 from report_folders import OutputFolder, measures, report_of, row_of
 
+from exdiff_cli.commands.report import report_run
+from exdiff_cli.engine import RunResult
 from exdiff_cli.errors import RecordingError, UsageError
 from exdiff_cli.manifest import State
 from exdiff_cli.report.pictures import FOLDER
@@ -334,6 +337,16 @@ def test_pictures_are_drawn_once_and_go_with_their_results(heard: OutputFolder) 
 def test_no_time_no_pictures_but_a_report(heard: OutputFolder) -> None:
     assert write_report(heard.path, ReportOptions(picture_seconds=0.0))["pictures"] == 0
     assert write_report(heard.path, ReportOptions(picture_seconds=10.0))["pictures"] == 4
+
+
+def test_after_a_signal_nobody_waits_for_a_report(folder: OutputFolder) -> None:
+    folder.done("a.wav")
+    report_run(RunResult(folder.path, done_count=1, left=1, stopped_by=Signals.SIGTERM))
+    assert not (folder.path / "report.html").exists()
+    result = RunResult(folder.path, done_count=1)
+    report_run(result)
+    assert result.report == folder.path / "report.html"
+    assert result.report.exists()
 
 
 # --- whose files --------------------------------------------------------------------------------------------

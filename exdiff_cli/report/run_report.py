@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.publish import publish_text
@@ -26,7 +26,7 @@ from exdiff_cli.text import printable
 SCHEMA_VERSION: Final = 1
 PAGE, TABLE, RUN = "report.html", "report.csv", "run.json"
 HEAD_BYTES = 4_096
-SHARE_FOR_PICTURES = 0.05
+SHARE_FOR_PICTURES = 0.08
 """Of the time that a run took, its report may spend so much on pictures."""
 
 
@@ -37,6 +37,12 @@ class ReportOptions:
     pictures: int | None = WORST
     picture_seconds: float | None = None
     price_per_hour: float | None = None
+
+
+class _Taker(Protocol):
+    """Takes note of every row as it goes by."""
+
+    def add(self, row: ReportRow) -> None: ...
 
 
 @dataclass
@@ -63,7 +69,8 @@ class _Drawing:
         assert row.report is not None
         result = self.output / (row.output or row.recording)
         target = self.output / FOLDER / picture_name(row.report)
-        return Wanted(row.source, result, target, row.report.input.duration_s)
+        samples = sum(file.frames * file.channels for file in (row.report.input, row.report.output))
+        return Wanted(row.source, result, target, samples)
 
     def draw(self, worst: Iterable[ReportRow], seconds: float | None, drawn: Callable[[], object]) -> None:
         if not self.all_wanted:
@@ -84,21 +91,14 @@ def write_report(
     ``progress`` is called after every recording and picture. Raises :class:`UsageError` where there is no manifest, and
     :class:`RecordingError` where a file cannot be written or lies under its name that exdiff did not make.
     """
-    options = options or ReportOptions()
+    options, made_at = options or ReportOptions(), datetime.now(UTC)
     refuse_others_files(output)
     totals, kept = Totals(), Kept()
     drawing = _Drawing(output, options.pictures is None, drawn_before(output))
-
-    def noted() -> Iterator[ReportRow]:
-        for row in read_rows(output, progress):
-            for taker in (totals, kept, drawing):
-                taker.add(row)
-            yield row
-
-    publish_text(output / TABLE, csv_lines(noted()))
+    takers = (totals, kept, drawing)
+    publish_text(output / TABLE, csv_lines(_shown_to(takers, read_rows(output, progress))))
     scored = [row for row in kept.rows() if row.gain is not None]
     drawing.draw(scored[: options.pictures], options.picture_seconds, progress)
-    made_at = datetime.now(UTC)
     run = {
         "schema_version": SCHEMA_VERSION,
         "generator": GENERATOR,
@@ -113,6 +113,13 @@ def write_report(
     place = Place(output, frozenset(drawing.found))
     publish_text(output / PAGE, run_page(place, totals, kept, run, f"{made_at:%Y-%m-%d %H:%M} UTC"))
     return run
+
+
+def _shown_to(takers: Iterable[_Taker], rows: Iterable[ReportRow]) -> Iterator[ReportRow]:
+    for row in rows:
+        for taker in takers:
+            taker.add(row)
+        yield row
 
 
 def _worst(row: ReportRow) -> dict[str, object]:

@@ -18,8 +18,9 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
-const number = (value, digits) => (value === null || value === undefined ? none : value.toFixed(digits).replace("-", "−"));
-const signed = (value, digits) => (value > 0 ? "+" : "") + number(value, digits);
+const unsigned = (text) => (Number(text) === 0 ? text.replace("-", "") : text);
+const number = (value, digits) => (value === null || value === undefined ? none : unsigned(value.toFixed(digits)).replace("-", "−"));
+const signed = (value, digits) => (Number(value.toFixed(digits)) > 0 ? "+" : "") + number(value, digits);
 function clock(seconds) {
   const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds % 60)];
   const two = (value) => String(value).padStart(2, "0");
@@ -43,7 +44,7 @@ const state = (row) => (row.failed ? "failed" : "done");
 const columns = [
   { title: "recording", key: (row) => row.name, draw: nameCell },
   { title: "length", key: (row) => row.seconds, draw: (row) => [lasting(row.seconds)], width: "4.6rem", hide: "wide" },
-  { title: "OVRL before", key: (row) => value(row, "before", "ovrl"), draw: single("before", "ovrl", 2), width: "7.4rem", hide: "wider" },
+  { title: "OVRL before", key: (row) => value(row, "before", "ovrl"), draw: single("before", "ovrl", 2), width: "7.9rem", hide: "wider" },
   { title: "after", key: (row) => value(row, "after", "ovrl"), draw: single("after", "ovrl", 2), width: "3.9rem" },
   { title: "gain", key: (row) => row.gain, draw: gainCell, width: "4.9rem" },
   { title: "SIG", key: (row) => value(row, "after", "sig"), draw: pair("sig", 2), width: "6.5rem", hide: "wide" },
@@ -55,8 +56,7 @@ const columns = [
 ];
 
 function nameCell(row) {
-  return [pathOf(row.name, row.failed ? make("span", { class: "badge", text: "failed" }) : null,
-    row.error ? make("span", { class: "why", text: row.error }) : null)];
+  return [pathOf(row.name, row.failed ? make("span", { class: "badge", text: "failed" }) : null)];
 }
 function gainCell(row) {
   if (row.gain === null || row.gain === undefined) return [none];
@@ -64,10 +64,10 @@ function gainCell(row) {
 }
 
 /** Where there is no room for all of a path, its folders give way to its name. */
-function pathOf(name, before = null, after = null) {
+function pathOf(name, before = null) {
   const cut = name.lastIndexOf("/") + 1;
   return make("span", { class: "path" }, before, cut ? make("span", { class: "folder", text: name.slice(0, cut) }) : null,
-    make("span", { class: "base", text: name.slice(cut) }), after);
+    make("span", { class: "base", text: name.slice(cut) }));
 }
 
 let shown = rows;
@@ -140,9 +140,17 @@ function draw() {
 
 function drawRow(place) {
   const row = shown[place];
-  const cells = columns.map((column, at) => make("td", { class: classOf(at), title: at ? null : row.name }, ...column.draw(row)));
+  const cell = (column, at) => make("td", { class: classOf(at), title: at ? null : row.name }, ...column.draw(row));
+  const cells = row.error ? [cell(columns[0], 0), why(row)] : columns.map(cell);
   const attributes = { class: place === chosen ? "chosen" : null, "aria-selected": place === chosen ? "true" : null, "data-place": place };
   return make("tr", attributes, ...cells);
+}
+
+/** In place of figures that there are none of, over all columns that there is room for. */
+function why(row) {
+  const room = [...find("head").children].filter((cell) => cell.offsetWidth).length - 1;
+  const text = row.error.split(`${row.name}: `).pop();
+  return make("td", { colspan: room, class: row.failed ? "bad" : "marked", title: row.error, text });
 }
 
 function choose(place) {
