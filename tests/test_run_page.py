@@ -218,8 +218,28 @@ def test_both_recordings_play_together_and_one_is_heard(folder: OutputFolder, op
     found = heard(page)
     assert (found["original"]["muted"], found["enhanced"]["muted"]) == (False, True)
     assert found["original"]["time"] == pytest.approx(found["enhanced"]["time"], abs=0.1)
+    page.keyboard.press("ArrowLeft")  # to the beginning, and both go on from there
+    page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => sound.currentTime > 0.2)")
+    page.keyboard.press("x")
+    page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => !sound.paused)")
+    found = heard(page)
+    assert found["original"]["time"] == pytest.approx(found["enhanced"]["time"], abs=0.06)
+    assert found["original"]["muted"]
     page.keyboard.press(" ")
     assert all(sound["paused"] for sound in heard(page).values())
+
+
+def test_at_the_end_it_stops_and_plays_again(folder: OutputFolder, opened: Callable[..., Page]) -> None:
+    page = opened(folder)
+    page.keyboard.press("Enter")
+    page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => sound.readyState >= 1)")
+    page.get_by_label("Position").fill(str(SECONDS - 0.2))
+    page.locator("#panel").focus()
+    page.keyboard.press(" ")
+    assert "pause" in page.locator("#play").inner_text()
+    page.wait_for_function("document.getElementById('play').textContent.includes('play')")
+    page.keyboard.press(" ")
+    page.wait_for_function("[...document.querySelectorAll('audio')].some(s => !s.paused && s.currentTime < 1)")
 
 
 def test_switching_while_paused_stays_at_the_position(folder: OutputFolder, opened: Callable[..., Page]) -> None:
@@ -229,6 +249,7 @@ def test_switching_while_paused_stays_at_the_position(folder: OutputFolder, open
     box = page.locator(".view").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => sound.currentTime > 1)")
     page.get_by_role("button", name="original").click()
     found = heard(page)
     assert found["original"]["time"] == pytest.approx(SECONDS / 2, abs=0.02)

@@ -330,25 +330,29 @@ function definitions(values) {
 const kinds = { wav: "audio/wav", wave: "audio/wav", flac: "audio/flac", mp3: "audio/mpeg", ogg: "audio/ogg", oga: "audio/ogg", opus: "audio/ogg; codecs=opus",
   m4a: "audio/mp4", m4b: "audio/mp4", mp4: "video/mp4", aac: "audio/aac", webm: "audio/webm" };
 const DRIFT = 0.04;
+const PATIENCE_MS = 1500;
 
 function makePlayer(row) {
   const sounds = { original: make("audio", { src: row.original, preload: "metadata" }), enhanced: make("audio", { src: row.result, preload: "metadata" }) };
   const trouble = { original: false, enhanced: false };
+  const views = [];
   let heard = "enhanced";
-  let views = [];
+  let running = false;
+  let jumps = 0;
   const complaint = make("p", { class: "unplayable", role: "status", hidden: true });
   const play = make("button", { id: "play", text: "▶ play", title: "Space", onclick: () => api.toggle() });
   const seek = make("input", { type: "range", min: 0, max: row.seconds || 1, step: 0.01, value: 0, "aria-label": "Position", oninput: () => api.seek(Number(seek.value)) });
   const time = make("span", { class: "clock" });
   const choices = ["original", "enhanced"].map((which) => make("button", { text: which, title: "x switches", "data-which": which, onclick: () => api.hear(which) }));
-  const playing = () => !sounds[heard].paused;
+  const playable = () => Object.keys(sounds).filter((which) => !trouble[which]);
+  const leading = () => sounds[trouble[heard] ? other() : heard];
   const other = () => (heard === "enhanced" ? "original" : "enhanced");
 
   function show() {
-    const at = sounds[heard].currentTime;
-    play.textContent = playing() ? "❚❚ pause" : "▶ play";
-    if (document.activeElement !== seek || playing()) seek.value = at;
-    time.textContent = `${clock(at)} / ${clock(row.seconds || sounds[heard].duration || 0)}`;
+    const at = leading().currentTime;
+    play.textContent = running ? "❚❚ pause" : "▶ play";
+    if (document.activeElement !== seek || running) seek.value = at;
+    time.textContent = `${clock(at)} / ${clock(row.seconds || leading().duration || 0)}`;
     for (const button of choices) button.setAttribute("aria-pressed", String(button.dataset.which === heard));
     for (const view of views) {
       view.querySelector(".head").style.left = `${at / row.seconds * 100}%`;
@@ -357,7 +361,7 @@ function makePlayer(row) {
   }
   function tick() {
     show();
-    if (playing()) requestAnimationFrame(tick);
+    if (running) requestAnimationFrame(tick);
   }
   function complain() {
     const failing = Object.keys(trouble).filter((which) => trouble[which]);
@@ -367,48 +371,62 @@ function makePlayer(row) {
   function formatOf(which) {
     return row.formats ? data.texts[row.formats[which === "original" ? 0 : 1]].split(",")[0] : "unknown";
   }
-  function begin(which) {
-    const sound = sounds[which];
-    if (trouble[which]) return;
-    sound.play().catch(() => { if (sound.error) { trouble[which] = true; complain(); } });
+  function begin() {
+    running = playable().length > 0;
+    for (const which of playable()) {
+      sounds[which].play().catch(() => { if (sounds[which].error) { trouble[which] = true; complain(); } });
+    }
+    tick();
   }
-  function align(which) {
-    const [one, two] = [sounds[which].currentTime, sounds[which === "enhanced" ? "original" : "enhanced"].currentTime];
-    if (Math.abs(one - two) > DRIFT) sounds[which].currentTime = two;
+  function halt() {
+    for (const sound of Object.values(sounds)) sound.pause();
   }
+  /** Both stand still until both are there: one that goes on meanwhile would be ahead. */
+  async function jump(at) {
+    jumps += 1;
+    const mine = jumps;
+    halt();
+    await Promise.all(playable().map((which) => arrived(sounds[which], at)));
+    if (mine !== jumps) return;
+    if (running) begin();
+    show();
+  }
+  function arrived(sound, at) {
+    if (sound.readyState === 0) return null;
+    return new Promise((resolve) => {
+      sound.addEventListener("seeked", resolve, { once: true });
+      setTimeout(resolve, PATIENCE_MS);
+      sound.currentTime = at;
+    });
+  }
+  const apart = () => Math.abs(sounds.original.currentTime - sounds.enhanced.currentTime) > DRIFT;
 
   for (const [which, sound] of Object.entries(sounds)) {
     const suffix = decoded(sound.getAttribute("src")).split(".").pop().toLowerCase();
     sound.muted = which !== heard;
     sound.addEventListener("error", () => { trouble[which] = true; complain(); });
-    sound.addEventListener("play", tick);
-    for (const event of ["pause", "seeked", "loadedmetadata", "ended"]) sound.addEventListener(event, show);
+    sound.addEventListener("ended", () => { running = false; halt(); show(); });
+    for (const event of ["pause", "seeked", "loadedmetadata"]) sound.addEventListener(event, show);
     if (kinds[suffix] && !sound.canPlayType(kinds[suffix])) trouble[which] = true;
   }
   const api = {
     elements: [make("div", { class: "player" }, play, make("div", { class: "which", role: "group", "aria-label": "Listen to" }, ...choices), seek, time), complaint, sounds.original, sounds.enhanced],
     toggle() {
-      if (playing()) { for (const sound of Object.values(sounds)) sound.pause(); return; }
-      align(other());
-      begin("original");
-      begin("enhanced");
+      if (running) { running = false; halt(); show(); } else begin();
     },
     hear(which) {
-      if (which === heard) return;
-      align(which);
+      const at = leading().currentTime;
       heard = which;
       for (const [name, sound] of Object.entries(sounds)) sound.muted = name !== heard;
-      if (!sounds[other()].paused && sounds[heard].paused) begin(heard);
-      tick();
-    },
-    switch() { api.hear(other()); },
-    seek(to) {
-      const at = Math.max(0, Math.min(row.seconds || Infinity, to));
-      for (const sound of Object.values(sounds)) sound.currentTime = at;
+      if (apart() && playable().length === 2) jump(at);
       show();
     },
-    skip(by) { api.seek(sounds[heard].currentTime + by); },
+    switch() { api.hear(other()); },
+    seek(to) { jump(Math.max(0, Math.min(row.seconds || Infinity, to))); },
+    skip(by) { api.seek(leading().currentTime + by); },
     stop() {
+      running = false;
+      jumps += 1;
       for (const sound of Object.values(sounds)) { sound.pause(); sound.removeAttribute("src"); sound.load(); }
     },
     watch(view) { views.push(view); show(); },
