@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from exdiff_cli import __version__, logs
+from exdiff_cli.commands.abtest import abtest
 from exdiff_cli.commands.config import config, configure
 from exdiff_cli.commands.doctor import doctor
 from exdiff_cli.commands.enhance import enhance
@@ -36,6 +37,7 @@ for command in (
     adapt,
     status,
     report,
+    abtest,
     verify,
     inspect,
     sign,
