@@ -17,7 +17,7 @@ from exdiff_cli.text import printable
 
 def abtest(
     paths: Annotated[list[Path], typer.Argument(help="An output folder of exdiff; with --score, result files.")],
-    pairs: Annotated[int, typer.Option(min=1, max=200, help="Excerpts to listen to.")] = 20,
+    pairs: Annotated[int, typer.Option(min=1, max=100, help="Excerpts to listen to.")] = 20,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write the page. (default: OUT-abtest.html)")
     ] = None,

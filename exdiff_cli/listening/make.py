@@ -44,7 +44,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class ListeningTest:
-    """A page and its key; ``seconds`` is all that is heard once."""
+    """A page and its key."""
 
     key: Key
     page: str
