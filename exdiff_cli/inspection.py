@@ -10,7 +10,7 @@ from exdiff_cli.audio.provenance import Provenance, read_provenance
 from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import ExitCode, RecordingError, UsageError
 from exdiff_cli.manifest import Manifest
-from exdiff_cli.report.sidecar import GuardMark, QualityReport, read_sidecar, sidecar_path
+from exdiff_cli.report.sidecar import GuardMark, QualityReport, TakenFrom, read_sidecar, sidecar_path
 from exdiff_cli.status import parts_of
 
 
@@ -75,6 +75,8 @@ class Inspection:
             found.append(f"          should have sha256 {self.original_sha256}")
         if self.report is not None:
             found += [f"guard     {_in_words(mark)}" for mark in self.report.guard] or ["guard     no marks"]
+            found += [f"made of   {self.report.taken_from.value}"] if self.report.taken_from else []
+            found += [f"flag      {each}" for each in self.report.flags]
             found += [f"change    {each}" for each in self.report.changes] or ["change    none in format"]
         found += [f"WRONG     {each}" for each in self.wrong]
         found += [f"unknown   {each}" for each in self.unknown]
@@ -123,6 +125,8 @@ def _contradictions(report: QualityReport, sha256: str, tag: tuple[Provenance, .
     found = []
     if sha256 != report.output.sha256:
         found.append(f"it is not the file that its report describes, which had sha256 {report.output.sha256}")
+    if report.taken_from is TakenFrom.ORIGINAL:  # which has the tag that it had, if any
+        return found
     if tag and tag[-1].original_sha256 != report.input.sha256:
         found.append("tag and report name different originals")
     if tag and not report.weights_sha256.startswith(tag[-1].weights):

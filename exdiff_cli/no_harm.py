@@ -38,7 +38,7 @@ def complete(stream: RecordingStream, enhancer: Enhancer) -> QualityReport:
             break
         told.append(f"rated {_fall(report):.2f} below the recording by DNSMOS: {_NAMES[taken]} taken instead")
         remedy(stream, enhancer)
-        report = _report(stream, enhancer).model_copy(update={"taken_from": taken})
+        report = _report(stream, enhancer)
     changes = (*told, *report.changes)
     return report.model_copy(update={"changes": changes, "flags": _flags(report)})
 

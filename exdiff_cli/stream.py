@@ -63,7 +63,7 @@ class RecordingStream:
         self._provenance = provenance
         self.failed = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
-        self._settings, self._model_rate = settings, model_rate
+        self.settings, self._model_rate = settings, model_rate
         self._plan = SegmentPlan(settings.segment, settings.overlap)
         self.before = Meter(recording.sample_rate, recording.channels)
         self.reader: WindowReader | None = None
@@ -72,9 +72,9 @@ class RecordingStream:
     def _begin(self) -> None:
         """With a result that holds nothing yet."""
         recording, channels = self.recording, self.recording.channels
-        stored = as_stored(recording, self._settings.extend_band)
+        stored = as_stored(recording, self.settings.extend_band)
         self._is_extended = stored is not recording
-        self.result = Result(self._target, stored, self._settings, self._provenance)
+        self.result = Result(self._target, stored, self.settings, self._provenance)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = (
@@ -83,7 +83,7 @@ class RecordingStream:
             else back_from(self._model_rate, recording.sample_rate, channels)
         )
         self._segments, self._images = 0, 0
-        self._is_original = False
+        self.is_original = False
         self._marks: list[Mark] = []
         self._unsure, self._unsure_frames = 0.0, 0
         self._stack = ExitStack()
@@ -92,16 +92,22 @@ class RecordingStream:
     def restart(self, settings: Settings) -> None:
         """Drop what was written and begin once more, with other settings."""
         self._close_dropped()
-        self._settings = settings
+        self.settings = settings
+        if self._provenance is not None:
+            self._provenance = replace(self._provenance, is_generated=settings.is_generative)
         self._begin()
 
     def keep_original(self) -> None:
-        """Make the recording itself the complete result, stored as the result would be. Raises RecordingError."""
-        self.restart(replace(self._settings, extend_band=False))
+        """Make the recording itself the complete result, stored as the result would be, but not tagged as enhanced.
+
+        Raises RecordingError.
+        """
+        self._provenance = None
+        self.restart(replace(self.settings, extend_band=False))
         self._enter()
         for window in read_windows(self.recording, window_frames(self.recording)):
             self.result.write(window)
-        self._is_original = True
+        self.is_original = True
         self.complete()
 
     @property
@@ -118,8 +124,8 @@ class RecordingStream:
     def changes(self) -> list[str]:
         """What the result differs in from its recording beside the sound, in words."""
         found = self.result.changes()
-        found += summed_up(self.marks, self._settings.on_risk)
-        if self.recording.sample_rate > self._model_rate and not self._is_original:
+        found += summed_up(self.marks, self.settings.on_risk)
+        if self.recording.sample_rate > self._model_rate and not self.is_original:
             limit = self._model_rate // 2
             found.append(f"above {limit} Hz only turned down, as between {limit // 2} and {limit} Hz")
         if self._is_extended:
@@ -161,7 +167,7 @@ class RecordingStream:
             self._segments += 1
             self._images += any(part.is_image(together.samples) for part in parts)
             for part in parts:
-                seed = segment_seed(self.content.sha256, part.channels[0], together.index, self._settings.seed)
+                seed = segment_seed(self.content.sha256, part.channels[0], together.index, self.settings.seed)
                 yield StreamPiece(self, part, together, Piece(part.signal, together.valid, seed))
 
     def accept(self, result: StreamPiece, enhanced: Enhanced) -> bool:
@@ -198,7 +204,7 @@ class RecordingStream:
             first, past = (round((start + sample) / self._model_rate, 3) for sample in (risk.first, risk.past))
             mark = Mark(first, past, result.part.channels, risk.reason, risk.decibels)
             self._marks.append(mark)
-            if self._settings.on_risk is OnRisk.FAIL:
+            if self.settings.on_risk is OnRisk.FAIL:
                 problem = f"{mark.reason} at {mark.start:.1f} s, by {mark.decibels:.1f} dB"
                 raise GateError(self.job.source, problem, "listen to it, or use --on-risk fallback")
 

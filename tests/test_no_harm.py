@@ -12,13 +12,16 @@ import soundfile
 from bundles import short_settings
 from recordings import samples_of, store
 
+from exdiff_cli.audio.provenance import read_provenance
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import RunResult, enhance_all
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.guard import OnRisk
+from exdiff_cli.inspection import examine
 from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.no_harm import FLAGGED, HARMED
 from exdiff_cli.report import build
+from exdiff_cli.report.build import FILTERED, KEPT
 from exdiff_cli.report.sidecar import QualityReport, TakenFrom
 from exdiff_cli.settings import Resources
 
@@ -82,6 +85,9 @@ def test_extract_takes_the_place_of_what_is_far_worse(folder: Path, bundle: Bund
     report = report_of(run(folder, bundle))
     assert (report.taken_from, report.flags, report.guard) == (TakenFrom.EXTRACT, (), ())
     assert report.changes[0] == "rated 0.50 below the recording by DNSMOS: Extract's estimate taken instead"
+    (tag,) = read_provenance(Path(report.output.path), "WAV", "PCM_16")
+    assert not tag.is_generated
+    assert report.notes == (FILTERED,)
     alone = report_of(run(folder, bundle, steps=0))
     assert report.output.sha256 == alone.output.sha256
     assert (report.before, report.after) == (alone.before, alone.after)
@@ -98,7 +104,11 @@ def test_the_recording_takes_the_place_of_what_is_far_worse_still(folder: Path, 
     ]
     kept = soundfile.read(Path(report.output.path), dtype="int16")[0]
     np.testing.assert_array_equal(kept, soundfile.read(folder / "in" / "a.wav", dtype="int16")[0])
-    assert not list(result.output.rglob("*.part*"))
+    assert report.notes == (KEPT,)
+    assert read_provenance(Path(report.output.path), "WAV", "PCM_16") == []
+    found = examine(Path(report.output.path))
+    assert (found.exit_code, found.wrong) == (ExitCode.OK, ())
+    assert "made of   original" in found.lines()
 
 
 def test_keep_original_does_not_try_extract(folder: Path, bundle: Bundle, rates: Any) -> None:

@@ -25,6 +25,7 @@ from exdiff_cli.stream import RecordingStream
 WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
 NOTICE = "enhanced sound is partly generated: it is no evidence of what was said; the original is"
 FILTERED = "enhanced sound is filtered, and none of it generated; the original is the evidence"
+KEPT = "the recording itself, not enhanced"
 
 
 def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) -> QualityReport:
@@ -45,15 +46,27 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
         changes=tuple(stream.changes),
         guard=tuple(_describe_mark(mark) for mark in stream.marks),
         uncertainty_db=None if stream.uncertainty is None else round(stream.uncertainty, 2),
-        taken_from=TakenFrom.DIFFUSE if settings.sampler.steps else TakenFrom.EXTRACT,
+        taken_from=_taken_from(stream),
         settings={"bundle": bundle.name, **settings.as_dict()},
         settings_key=settings.cache_key(),
         weights_sha256=bundle.weights_sha256,
         seed=settings.seed,
         seconds={stage: round(seconds, 4) for stage, seconds in stream.seconds.items()},
         real_time_factor=round(sum(stream.seconds.values()) / source.seconds, 4),
-        notes=(NOTICE if settings.is_generative else FILTERED,),
+        notes=(_notice(stream),),
     )
+
+
+def _taken_from(stream: RecordingStream) -> TakenFrom:
+    if stream.is_original:
+        return TakenFrom.ORIGINAL
+    return TakenFrom.DIFFUSE if stream.settings.sampler.steps else TakenFrom.EXTRACT
+
+
+def _notice(stream: RecordingStream) -> str:
+    if stream.is_original:
+        return KEPT
+    return NOTICE if stream.settings.is_generative else FILTERED
 
 
 def _describe_mark(mark: Mark) -> GuardMark:
