@@ -110,7 +110,7 @@ def test_a_bundle_is_written_only_where_it_is_better(
 def test_adaptation_goes_on_with_what_the_models_learnt(
     site: Site, training_audio: TrainingAudio, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each model is tuned by its own loss, and the bundle judged by that of Diffuse, whose sound is heard."""
+    """Each model is tuned by its own loss, but Diffuse minds what a listener does, and so does the judge."""
     extract = save_separator(tmp_path / "e.safetensors", objective={"exponent": 0.4, "by_ear": True, "of_old": 1})
     diffuse = save_score_net(tmp_path / "d.safetensors", objective={"disturbance": 0.2})
     write_bundle(tmp_path / "tiny", extract, diffuse)
@@ -129,7 +129,7 @@ def test_adaptation_goes_on_with_what_the_models_learnt(
     options = TrainOptions(tmp_path / "run", max_time=0.1, batch=2, validation_mixtures=1, recipe=module.TRAINING)
     adapt(bundle, site, training_audio, options, tmp_path / "adapted")
     learnt = {type(task): task.objective for task in tasks}
-    assert learnt == {ExtractTask: Objective(exponent=0.4), DiffuseTask: Objective(disturbance=0.2)}
+    assert learnt == {ExtractTask: Objective(exponent=0.4), DiffuseTask: Objective(disturbance=module.DISTURBANCE)}
 
 
 def assert_unchanged(folder: Path, first: dict[str, dict[str, Tensor]]) -> None:
@@ -172,5 +172,5 @@ def test_a_data_directory_takes_its_place(training_audio: TrainingAudio, data_di
     audio = load_speech(data_dir, Site(own, own, 10.0))
     others = load_training_audio(data_dir, for_diffuse=False).noise.names
     assert set(audio.noise.names) == {*own.names, *others}
-    assert 0.5 < sum(name in own.names for name in audio.noise.names) / len(audio.noise.names) < 0.7
+    assert 0.6 < sum(name in own.names for name in audio.noise.names) / len(audio.noise.names) < 0.8
     assert len(audio.speech.samples) < 300 * 16_000

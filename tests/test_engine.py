@@ -23,7 +23,7 @@ import soundfile
 from bundles import make_bundle, short_settings
 from recordings import cut_off, encode, samples_of, store, talk
 
-from exdiff_cli import engine
+from exdiff_cli import engine, no_harm
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
@@ -445,7 +445,7 @@ def test_a_report_that_cannot_be_made_fails_its_file(
             raise ValueError("loudness is not finite")
         return build.build_report(stream, *rest)
 
-    monkeypatch.setattr(engine, "build_report", make)
+    monkeypatch.setattr(no_harm, "build_report", make)
     result = run(calls, tmp_path / "out")
     assert len(result.done) == 2
     assert "loudness is not finite" in errors_of(result)["1.wav"]
@@ -462,7 +462,7 @@ def test_a_report_that_cannot_be_made_leaves_the_earlier_result(
     out = tmp_path / "out"
     run(calls, out)
     earlier = {path.name: path.read_bytes() for path in out.glob("*.wav*")}
-    monkeypatch.setattr(engine, "build_report", refuse)
+    monkeypatch.setattr(no_harm, "build_report", refuse)
     assert len(run(calls, out, seed=1, kind="sde").failed) == 3
     assert {path.name: path.read_bytes() for path in out.glob("*.wav*")} == earlier
 
@@ -701,7 +701,7 @@ def test_a_missing_part_is_told_at_once(run: Run, tmp_path: Path, monkeypatch: p
         return [Enhanced(piece.samples) for piece in pieces]
 
     batches: list[int] = []
-    monkeypatch.setattr(engine, "build_report", make)
+    monkeypatch.setattr(no_harm, "build_report", make)
     monkeypatch.setattr(Enhancer, "enhance", enhance)
     with pytest.raises(UsageError, match="speechmos"):
         run(tmp_path / "in", tmp_path / "out", batch=1)
@@ -732,7 +732,7 @@ def test_what_waits_to_be_published_at_an_interrupt_is_not_taken_for_done(
         return enhance_original(enhancer, pieces)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "build_report", make)
+        patch.setattr(no_harm, "build_report", make)
         patch.setattr(Enhancer, "enhance", enhance)
         with pytest.raises(KeyboardInterrupt):
             run(calls, out, batch=8, seed=1, kind="sde")

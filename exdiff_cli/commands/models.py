@@ -44,7 +44,7 @@ def adapt(
     paths: Annotated[list[Path], typer.Argument(help="Recordings of the site, or folders of them.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")],
     bundle: BundleOption = DEFAULT_BUNDLE,
-    max_time: Annotated[str, typer.Option(help="Training time, as 15m or 1h.")] = "15m",
+    max_time: Annotated[str, typer.Option(help="Training time, as 15m or 1h.")] = "30m",
     data: Annotated[
         Path | None, typer.Option(help="Data directory to take clean speech from. (default: shipped)")
     ] = None,

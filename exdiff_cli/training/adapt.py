@@ -35,14 +35,22 @@ from exdiff_cli.training.validation import validation_batch
 log = logging.getLogger(__name__)
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
-SITE_SHARE = 0.6
+SITE_SHARE = 0.7
 """How much of the recorded noise that is learnt from is the site's, where there is other noise too."""
 
+EXTRACT_TIME = 1 / 3
+"""Of the time given; Diffuse, whose steps take three times as long, has the rest."""
+
+DISTURBANCE = 0.5
+"""Weight of what a listener minds in what Diffuse learns, and what bundles are judged by: without it, scores rose and
+PESQ fell."""
+
+WARMUP_STEPS = 50
 SITE_MIXTURES = 40
 FIXED_MIXTURES = 80
 SITE_SEED = 77
 TRAINING = Recipe(
-    generated_share=0.2, babble_share=0.05, texture_share=0.05, second_noise_share=0.15, noise_speed=(0.85, 1.15)
+    generated_share=0.35, babble_share=0.1, texture_share=0.1, second_noise_share=0.3, noise_speed=(0.85, 1.15)
 )
 JUDGING = replace(
     TRAINING,
@@ -117,12 +125,17 @@ def learnt(bundle: Bundle, model: str) -> Objective:
     return replace(recorded_objective(about), by_ear=False)
 
 
+def wanted(bundle: Bundle) -> Objective:
+    """What Diffuse learns for a site, and what bundles are judged by."""
+    objective = learnt(bundle, "diffuse")
+    return replace(objective, disturbance=max(objective.disturbance, DISTURBANCE))
+
+
 class Judge:
     """Scores a bundle with any weights of its models, always on the same mixtures."""
 
     def __init__(self, bundle: Bundle, audio: TrainingAudio, site: Site, device: torch.device) -> None:
-        objective = learnt(bundle, "diffuse")
-        self.task = DiffuseTask(bundle.separator, bundle.sampler, spectral=bundle.spectral, objective=objective)
+        self.task = DiffuseTask(bundle.separator, bundle.sampler, spectral=bundle.spectral, objective=wanted(bundle))
         self.task.model = bundle.to(device).score_net
         audio = audio.to(device)
         self.site = mix(audio.valid_speech, site.valid_noise.to(device), JUDGING, SITE_MIXTURES, SITE_SEED, 0)
@@ -169,17 +182,20 @@ def adapt(bundle: Bundle, site: Site, audio: TrainingAudio, options: TrainOption
 
 
 def fine_tune(bundle: Bundle, audio: TrainingAudio, options: TrainOptions) -> Weights:
-    """Extract for half of the time, then Diffuse, as it shall be used: on what Extract has become."""
+    """Extract, then Diffuse, as it shall be used: on what Extract has become."""
     separator = copy.deepcopy(bundle.separator)
     network, score_net = separator.network, bundle.score_net
     assert isinstance(network, ResUNet)
     assert isinstance(score_net, ScoreNet)
-    options = replace(options, max_time=options.max_time / 2)
-    extract = _tune(ExtractTask(network.config, bundle.spectral, learnt(bundle, "extract")), bundle, audio, options)
+    first, second = (
+        replace(options, max_time=options.max_time * share, warmup_steps=min(options.warmup_steps, WARMUP_STEPS))
+        for share in (EXTRACT_TIME, 1 - EXTRACT_TIME)
+    )
+    extract = _tune(ExtractTask(network.config, bundle.spectral, learnt(bundle, "extract")), bundle, audio, first)
     separator.load_state_dict(extract)
-    aim = learnt(bundle, "diffuse")
+    aim = wanted(bundle)
     task = DiffuseTask(separator, bundle.sampler, score_net.config, spectral=bundle.spectral, objective=aim)
-    return Weights(extract, _tune(task, bundle, audio, options))
+    return Weights(extract, _tune(task, bundle, audio, second))
 
 
 def _tune(task: Task, bundle: Bundle, audio: TrainingAudio, options: TrainOptions) -> dict[str, Tensor]:
