@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def onnx_session(purpose: str, package: str, name: str, install: str, threads: i
         raise UsageError(f"{purpose} needs the model in the package {package}: {install}")
     if not model.is_file():
         raise UsageError(f"{purpose} model {model} is missing: reinstall the package {package}")
+    # Its builds would report to their maker, keep an identifier in the user's cache, and leave a file in TMPDIR.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
