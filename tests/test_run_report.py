@@ -30,7 +30,7 @@ from exdiff_cli.report.run_report import (
     refuse_others_files,
     write_report,
 )
-from exdiff_cli.report.sidecar import GuardMark, Measures, QualityReport
+from exdiff_cli.report.sidecar import GuardMark
 
 
 @pytest.fixture
@@ -168,19 +168,11 @@ def test_a_report_that_is_gone_or_broken_is_told(folder: OutputFolder) -> None:
     assert "error" not in third
 
 
-def test_measures_of_other_versions_show_where_they_are(folder: OutputFolder) -> None:
-    """Fields that this version's reports lack, or will have."""
-
-    class Later(Measures):
-        snr_db: float | None = None
-
-    class LaterReport(QualityReport):
-        uncertainty_db: float | None = None
-
+def test_measures_that_older_reports_lack_show_where_they_are(folder: OutputFolder) -> None:
     made = report_of(Path("a.wav"), folder.path / "a.wav", 2.0, 2.5)
-    later = [Later(**dict(measures(2.0)), snr_db=snr) for snr in (4.5, 21.0)]
-    values = {**dict(made), "before": later[0], "after": later[1], "uncertainty_db": 1.25}
-    row = ReportRow(Path("a.wav"), Path("a.wav"), State.DONE, "", Path("a.wav"), LaterReport(**values))
+    before, after = (measures(2.0).model_copy(update={"snr_db": snr}) for snr in (4.5, 21.0))
+    full = made.model_copy(update={"before": before, "after": after, "uncertainty_db": 1.25})
+    row = ReportRow(Path("a.wav"), Path("a.wav"), State.DONE, "", Path("a.wav"), full)
     header, line = csv_lines([row])
     cells = dict(zip(header.lstrip("\ufeff").strip().split(","), next(csv.reader([line])), strict=True))
     assert (cells["snr_db_before"], cells["snr_db_after"], cells["uncertainty_db"]) == ("4.5", "21", "1.25")

@@ -48,7 +48,7 @@ def fill(manifest: Manifest, source: Path, out: Path, count: int, settings_key: 
         for number, job in enumerate(jobs_of(source, count)):
             of, sha256 = number % FILES, f"{number:064}"
             before = (str(job.relative), str(job.source), 1, times[0][of], sha256, settings_key, weights)
-            yield (*before, State.DONE, 1, None, f"{of}.wav", 1, sha256, '{"extract": 1.0}', "2026", times[1][of])
+            yield (*before, State.DONE, 1, None, f"{of}.wav", 1, sha256, '{"extract": 1.0}', "2026", times[1][of], None)
 
     database = manifest._database
     database.execute("BEGIN")

@@ -173,6 +173,8 @@ def test_json_holds_everything() -> None:
         "failed": 1,
         "left": 0,
         "converted": 0,
+        "flagged": 0,
+        "shortfalls": [],
         "problems": ["in/closed: folder cannot be read"],
         "report": None,
     }
