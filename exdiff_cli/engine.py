@@ -35,7 +35,7 @@ from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
-from exdiff_cli.stopping import Pace, Stop
+from exdiff_cli.stopping import AbandonedError, Pace, Stop
 from exdiff_cli.stream import RecordingStream, StreamPiece
 
 PUBLISH_BACKLOG = 16
@@ -119,7 +119,7 @@ class RunResult:
             return 128 + self.stopped_by
         if self.left and not self.gave_up:
             return ExitCode.DEADLINE
-        if self.problems or not all(outcome.gated for outcome in self.failed):
+        if self.problems or (self.gave_up and self.left) or not all(outcome.gated for outcome in self.failed):
             return ExitCode.SOME_FAILED
         return ExitCode.QUALITY_GATE if self.failed or self.shortfalls else ExitCode.OK
 
@@ -489,7 +489,7 @@ class _Run:
         """
         job, target = stream.job, stream.writer.target
         try:
-            report = complete(stream, self.enhancer)
+            report = complete(stream, self.enhancer, self.stop.raise_if_over)
             stream.publish()
             with _vouched_for(target):
                 sidecar = sidecar_path(target)
@@ -503,6 +503,8 @@ class _Run:
                     output_mtime_ns=target.stat().st_mtime_ns,
                     report_sha256=file_sha256(sidecar),
                 )
+        except AbandonedError:
+            pass  # it stays open, and is put back with all that is
         except Exception as error:
             self._fail(job, error, stream)
         else:
@@ -523,6 +525,8 @@ class _Run:
         if isinstance(error, TakenError):  # the row is the other's
             return self._end(Outcome(job, error=message))
         gone = stream is not None and not os.path.lexists(stream.writer.target)
+        if isinstance(error, GateError) and stream is not None and not gone:
+            message += f"; {stream.writer.target} is an earlier result, of other settings"
         self.manifest.fail(job.relative, job.source, message, output_gone=gone)
         self._end(Outcome(job, error=message, gated=isinstance(error, GateError)))
 

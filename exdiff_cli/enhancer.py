@@ -80,6 +80,9 @@ class Enhancer:
 
     def __post_init__(self) -> None:
         self.bundle.to(self.device)
+        # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth. For the whole process:
+        # another thread may compute an estimate alone meanwhile.
+        torch.backends.cudnn.allow_tf32 = False
 
     def __call__(self, pieces: Sequence[Piece]) -> list[Samples]:
         """Enhance segments; each result depends on its own piece alone, and is padded as the piece is."""
@@ -141,15 +144,13 @@ class Enhancer:
         """Extract's estimate, and what the sampler made of it in each draw, none without steps."""
         spectral = self.bundle.spectral
         spectrum = analyse(mixture, spectral)
-        # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            with self._timing("extract"):
-                extraction = self._extract(spectrum)
-            found = [extraction.estimate]
-            for draw in range(self.settings.draws if self.settings.sampler.steps else 0):
-                with self._timing("diffuse"):
-                    drawn = [seed_of_draw(seed, draw) for seed in seeds]
-                    found.append(self._diffuse(spectrum, extraction, drawn, stretches))
+        with self._timing("extract"):
+            extraction = self._extract(spectrum)
+        found = [extraction.estimate]
+        for draw in range(self.settings.draws if self.settings.sampler.steps else 0):
+            with self._timing("diffuse"):
+                drawn = [seed_of_draw(seed, draw) for seed in seeds]
+                found.append(self._diffuse(spectrum, extraction, drawn, stretches))
         return [synthesise(each, mixture.shape[-1], spectral) for each in found]
 
     def _extract(self, spectrum: Tensor) -> Extraction:

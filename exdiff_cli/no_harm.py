@@ -21,11 +21,12 @@ FLAGGED, HARMED = 0.1, 0.3
 """By how much less overall opinion a result is flagged, and not taken. Single clips that are clearly better by PESQ
 can lose 0.2, see docs/guard.md."""
 
-Remedy = Callable[[RecordingStream, Enhancer], None]
+GoOn = Callable[[], None]
+Remedy = Callable[[RecordingStream, Enhancer, GoOn], None]
 
 
-def complete(stream: RecordingStream, enhancer: Enhancer) -> QualityReport:
-    """Complete the result, or what takes its place, and report on it.
+def complete(stream: RecordingStream, enhancer: Enhancer, go_on: GoOn = lambda: None) -> QualityReport:
+    """Complete the result, or what takes its place, and report on it; ``go_on`` may raise to give that up.
 
     Raises :class:`GateError` where a recording is to fail by it, RecordingError where it cannot be read or written.
     """
@@ -37,7 +38,7 @@ def complete(stream: RecordingStream, enhancer: Enhancer) -> QualityReport:
         if _fall(report) <= HARMED:
             break
         told.append(f"rated {_fall(report):.2f} below the recording by DNSMOS: {_NAMES[taken]} taken instead")
-        remedy(stream, enhancer)
+        remedy(stream, enhancer, go_on)
         report = _report(stream, enhancer)
     changes = (*told, *report.changes)
     return report.model_copy(update={"changes": changes, "flags": _flags(report)})
@@ -67,7 +68,7 @@ def _remedies(enhancer: Enhancer) -> dict[TakenFrom, Remedy]:
     settings = enhancer.settings
     if settings.on_risk not in (OnRisk.FALLBACK, OnRisk.KEEP_ORIGINAL):
         return {}
-    steps: dict[TakenFrom, Remedy] = {TakenFrom.ORIGINAL: lambda stream, _: stream.keep_original()}
+    steps: dict[TakenFrom, Remedy] = {TakenFrom.ORIGINAL: lambda stream, _, go_on: stream.keep_original(go_on)}
     if settings.on_risk is OnRisk.FALLBACK and settings.sampler.steps:
         steps = {TakenFrom.EXTRACT: take_estimate, **steps}
     return steps
@@ -76,12 +77,13 @@ def _remedies(enhancer: Enhancer) -> dict[TakenFrom, Remedy]:
 _NAMES = {TakenFrom.EXTRACT: "Extract's estimate", TakenFrom.ORIGINAL: "the recording itself"}
 
 
-def take_estimate(stream: RecordingStream, enhancer: Enhancer) -> None:
-    """Make Extract's estimate alone the complete result."""
+def take_estimate(stream: RecordingStream, enhancer: Enhancer, go_on: GoOn) -> None:
+    """Make Extract's estimate alone the complete result; ``go_on`` is asked before each piece."""
     sampler = replace(enhancer.settings.sampler, steps=0)
     alone = Enhancer(enhancer.bundle, replace(enhancer.settings, sampler=sampler), enhancer.device)
     stream.restart(alone.settings)
     for item in stream.pieces():
+        go_on()
         (enhanced,) = alone.enhance([item.piece])
         stream.accept(item, enhanced)
     for stage, seconds in alone.seconds.items():

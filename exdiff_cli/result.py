@@ -31,20 +31,27 @@ class Result:
     """Takes enhanced ``(channels, n)`` samples at the recording's rate; a context manager, as :class:`AtomicWriter`.
 
     Where a loudness is asked for, all of it waits on the disk until its loudness is known. ``meter`` measures what is
-    written. ``provenance`` is what the file says of how it was made.
+    written. ``provenance`` is what the file says of how it was made. With ``is_original`` it is the recording itself
+    that is written. ``gain`` is what was asked for by the loudness, once that is known.
     """
 
     def __init__(
-        self, target: Path, recording: Recording, settings: Settings, provenance: Provenance | None = None
+        self,
+        target: Path,
+        recording: Recording,
+        settings: Settings,
+        provenance: Provenance | None = None,
+        is_original: bool = False,
     ) -> None:
         self._recording, self._settings = recording, settings
         output = output_format(recording, settings.storage)
         self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time, provenance)
         self.meter = Meter(recording.sample_rate, recording.channels)
+        self._holds_all = output.is_floating or (is_original and output.kept)
         self._limiter = Limiter(recording.sample_rate, recording.channels)
         self._loudness = LoudnessMeter(recording.sample_rate, recording.channels)
         self._spool: Spool | None = None
-        self._frames, self._gain = 0, 1.0
+        self._frames, self.gain = 0, 1.0
         self._is_complete = False
         self._stack = ExitStack()
 
@@ -79,9 +86,9 @@ class Result:
     def complete(self) -> None:
         """Write what is left and check it; it lies whole at the writer's temporary file then. Raises RecordingError."""
         if self._spool is not None:
-            self._gain = self._needed_gain()
+            self.gain = self._needed_gain()
             for window in self._spool.windows(window_frames(self._recording)):
-                self._limit(window * self._gain)
+                self._limit(window * self.gain)
         self._put(self._limiter.flush())
         self.writer.complete()
         self._is_complete = True
@@ -92,13 +99,14 @@ class Result:
         return 1.0 if wanted is None or found is None else float(10 ** ((wanted - found) / 20))
 
     def _limit(self, samples: Samples) -> None:
-        # Floats hold what exceeds full scale, and may have done so in the recording.
-        self._put(samples if self.writer.format.is_floating else self._limiter.push(samples))
+        # Floats hold what exceeds full scale, and may have done so in the recording, of which nothing is turned down.
+        self._put(samples if self._holds_all else self._limiter.push(samples))
 
     def _put(self, samples: Samples) -> None:
         if samples.shape[1]:
-            self.meter.push(samples)
-            self.writer.write(samples)
+            stored = self.writer.format.stored(samples)
+            self.meter.push(stored)
+            self.writer.write(stored)
 
     def changes(self) -> list[str]:
         """What of it differs from the recording by how it is stored, in words."""
@@ -107,8 +115,8 @@ class Result:
         if not output.kept:
             found.append(f"stored as {output.container} {output.subtype}: {self._why_converted()}")
         found += filter(None, (self.writer.left_out, self.writer.untagged))
-        if self._gain != 1.0:
-            found.append(f"loudness changed by {20 * math.log10(self._gain):+.1f} dB: as asked for")
+        if self.gain != 1.0:
+            found.append(f"loudness changed by {20 * math.log10(self.gain):+.1f} dB: as asked for")
         if self._limiter.limited:
             found.append(f"{self._limiter.limited} samples turned down, as no peak may exceed full scale")
         return found

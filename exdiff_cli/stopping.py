@@ -65,9 +65,18 @@ class Stop:
         if self._late:
             raise LateError("no time is left; the same command begins the work")
 
+    def raise_if_over(self) -> None:
+        """For what takes long with one recording: AbandonedError once nothing may be waited for any more."""
+        if self.over:
+            raise AbandonedError
+
     @property
     def _late(self) -> bool:
         return self.deadline is not None and self.clock() >= self.deadline
+
+
+class AbandonedError(Exception):
+    """Work in hand was given up, as time is over; what it was for is put back."""
 
 
 @dataclass

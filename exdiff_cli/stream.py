@@ -5,7 +5,7 @@ A :class:`RecordingStream` never holds more than a few windows of audio, however
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,12 +69,13 @@ class RecordingStream:
         self.reader: WindowReader | None = None
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, is_original: bool = False) -> None:
         """With a result that holds nothing yet."""
         recording, channels = self.recording, self.recording.channels
         stored = as_stored(recording, self.settings.extend_band)
         self._is_extended = stored is not recording
-        self.result = Result(self._target, stored, self.settings, self._provenance)
+        self.is_original = is_original
+        self.result = Result(self._target, stored, self.settings, self._provenance, is_original)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = (
@@ -83,31 +84,31 @@ class RecordingStream:
             else back_from(self._model_rate, recording.sample_rate, channels)
         )
         self._segments, self._images = 0, 0
-        self.is_original = False
         self._marks: list[Mark] = []
         self._unsure, self._unsure_frames = 0.0, 0
         self._stack = ExitStack()
         self._open = False
 
-    def restart(self, settings: Settings) -> None:
+    def restart(self, settings: Settings, is_original: bool = False) -> None:
         """Drop what was written and begin once more, with other settings."""
         self._close_dropped()
         self.settings = settings
         if self._provenance is not None:
             self._provenance = replace(self._provenance, is_generated=settings.is_generative)
-        self._begin()
+        self._begin(is_original)
 
-    def keep_original(self) -> None:
-        """Make the recording itself the complete result, stored as the result would be, but not tagged as enhanced.
+    def keep_original(self, go_on: Callable[[], None]) -> None:
+        """Make the recording itself the complete result: as loud as it is, and not tagged as enhanced.
 
-        Raises RecordingError.
+        Stored as the result would be; sample by sample the same where that is its own format. ``go_on`` is asked before
+        each window. Raises RecordingError.
         """
         self._provenance = None
-        self.restart(replace(self.settings, extend_band=False))
+        self.restart(replace(self.settings, extend_band=False, loudness=None), is_original=True)
         self._enter()
         for window in read_windows(self.recording, window_frames(self.recording)):
+            go_on()
             self.result.write(window)
-        self.is_original = True
         self.complete()
 
     @property

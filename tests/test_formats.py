@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from recordings import encode, store, talk
@@ -124,3 +125,23 @@ def test_every_format_to_choose_is_one_that_is_kept() -> None:
     )
     assert set(kept) - {"WAVEX", "NIST"} <= {container for container, _ in FORMATS.values()}
     assert soundfile.available_formats().keys() >= set(kept) - {"MP4", "MATROSKA"}
+
+
+@pytest.mark.parametrize(("subtype", "bits"), [("PCM_U8", 8), ("PCM_16", 16), ("PCM_24", 24)])
+def test_samples_are_rounded_not_cut_off(tmp_path: Path, subtype: str, bits: int) -> None:
+    """What libsndfile makes of them while it clips lies half a step too low on average."""
+    ramp = np.append(np.linspace(-1, 0.99, 20_000), 1.0).astype(np.float32)[None]
+    stored = OutputFormat("WAV", subtype, "FILE").stored(ramp)
+    soundfile.write(tmp_path / "a.wav", stored[0], 16_000, subtype)
+    found = soundfile.read(tmp_path / "a.wav", dtype="float64")[0]
+    step = 2.0 ** (1 - bits)
+    assert abs((found[:-1] - ramp[0, :-1]).mean()) < 0.01 * step
+    assert np.abs(found[:-1] - ramp[0, :-1]).max() <= 0.51 * step
+    assert found[-1] == 1 - step
+    np.testing.assert_array_equal(stored[0, :-1], found[:-1])
+
+
+def test_floats_and_codecs_are_left_alone() -> None:
+    ramp = np.linspace(-2, 2, 101, dtype=np.float32)[None]
+    for subtype in ("FLOAT", "ULAW", "VORBIS"):
+        assert OutputFormat("WAV", subtype, "FILE").stored(ramp) is ramp

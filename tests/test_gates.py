@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from test_sidecar import measures, report
 
+from exdiff_cli.errors import UsageError
 from exdiff_cli.gates import Gates, reports_of, shortfalls
 from exdiff_cli.report.sidecar import DnsmosMeasures, Measures, QualityReport
 
@@ -33,9 +35,22 @@ def test_a_gate_holds_the_mean() -> None:
     ]
 
 
-def test_without_ratings_nothing_is_short() -> None:
-    assert shortfalls(Gates(min_gain=1.0, min_ovrl=5.0), reports()[2:]) == []
-    assert shortfalls(Gates(min_gain=1.0), []) == []
+def test_without_ratings_nobody_knows() -> None:
+    silence = reports()[2:]
+    assert shortfalls(Gates(min_gain=-1.0), silence) == ["--min-gain -1: no result has a rating"]
+    assert shortfalls(Gates(min_gain=-1.0), []) == ["--min-gain -1: no result has a rating"]
+    assert shortfalls(Gates(), silence) == []
+
+
+def test_reports_that_are_missing_are_a_shortfall() -> None:
+    short = ["the reports of 1 results cannot be read, so gates cannot tell"]
+    assert shortfalls(Gates(min_gain=0.29), [*reports(), None]) == short
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gate_is_a_number(value: float) -> None:
+    with pytest.raises(UsageError, match="--min-ovrl"):
+        Gates(min_ovrl=value)
 
 
 def test_a_folder_without_results_has_no_reports(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 from bundles import short_settings
-from recordings import samples_of, store
+from recordings import samples_of, store, talk
 
 from exdiff_cli.audio.provenance import read_provenance
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.engine import RunResult, enhance_all
+from exdiff_cli.engine import RunOptions, RunResult, enhance_all
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.guard import OnRisk
 from exdiff_cli.inspection import examine
@@ -24,6 +24,7 @@ from exdiff_cli.report import build
 from exdiff_cli.report.build import FILTERED, KEPT
 from exdiff_cli.report.sidecar import QualityReport, TakenFrom
 from exdiff_cli.settings import Resources
+from exdiff_cli.stopping import AbandonedError, Stop
 
 BEFORE = 2.5
 
@@ -109,6 +110,56 @@ def test_the_recording_takes_the_place_of_what_is_far_worse_still(folder: Path, 
     found = examine(Path(report.output.path))
     assert (found.exit_code, found.wrong) == (ExitCode.OK, ())
     assert "made of   original" in found.lines()
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.flac", "PCM_24"), ("a.wav", "PCM_U8")])
+@pytest.mark.parametrize("loudness", [None, -30.0])
+def test_a_kept_recording_is_sample_by_sample_itself(
+    tmp_path: Path, bundle: Bundle, rates: Any, name: str, subtype: str, loudness: float | None
+) -> None:
+    """Clipped as it is, so that peaks between its samples exceed full scale."""
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / name, np.clip(12 * talk(1.0)[0], -1, 1), 16_000, subtype)
+    rates(BEFORE - 0.5, BEFORE)
+    report = report_of(run(tmp_path, bundle, on_risk=OnRisk.KEEP_ORIGINAL, loudness=loudness))
+    assert report.taken_from is TakenFrom.ORIGINAL
+    assert len(report.changes) == 1
+    kept = samples_of(Path(report.output.path))
+    np.testing.assert_array_equal(kept, samples_of(tmp_path / "in" / name))
+
+
+def test_a_loudness_that_was_asked_for_is_no_harm(folder: Path, bundle: Bundle) -> None:
+    """DNSMOS itself rates the same sound far lower where it is faint."""
+    plain, faint = (report_of(run(folder, bundle, loudness=loudness, strength=0.0)) for loudness in (None, -45.0))
+    assert faint.taken_from is TakenFrom.DIFFUSE
+    assert faint.after.loudness_lufs == pytest.approx(-45, abs=0.1)
+    assert faint.gain == pytest.approx(plain.gain, abs=0.02)
+
+
+def test_what_takes_long_is_given_up_when_time_is_over(folder: Path, bundle: Bundle, rates: Any) -> None:
+    rates(BEFORE - 0.5)
+    stop = Stop(grace=0.0)
+    settings = short_settings(bundle, on_risk=OnRisk.FALLBACK)
+
+    def over() -> None:
+        raise AbandonedError
+
+    stop.raise_if_over = over  # type: ignore[method-assign]
+    found = enhance_all([folder / "in"], folder / "out", bundle, settings, Resources(), options=RunOptions(stop=stop))
+    assert (found.done_count, found.failed, found.left) == (0, [], 1)
+    assert not (folder / "out" / "a.wav").exists()
+    rates(BEFORE + 0.5)
+    assert enhance_all([folder / "in"], folder / "out", bundle, settings, Resources()).done_count == 1
+
+
+def test_an_earlier_result_is_named_where_a_recording_fails(folder: Path, bundle: Bundle, rates: Any) -> None:
+    rates(BEFORE + 0.5)
+    for on_risk in (OnRisk.FALLBACK, OnRisk.FAIL):
+        settings = short_settings(bundle, steps=0, on_risk=on_risk)
+        result = enhance_all([folder / "in"], folder / "out", bundle, settings, Resources())
+        rates(BEFORE - 0.5)
+    (outcome,) = result.failed
+    assert str(outcome.error).endswith("out/a.wav is an earlier result, of other settings")
 
 
 def test_keep_original_does_not_try_extract(folder: Path, bundle: Bundle, rates: Any) -> None:

@@ -57,6 +57,10 @@ class Recording:
         return self.frames / self.sample_rate
 
 
+_PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}
+"""Codings coarser than our samples."""
+
+
 @dataclass(frozen=True)
 class OutputFormat:
     """How a result is stored; ``suffix`` is empty where the source's own format is kept.
@@ -78,6 +82,16 @@ class OutputFormat:
     def is_floating(self) -> bool:
         """Whether it holds samples beyond full scale."""
         return self.subtype in ("FLOAT", "DOUBLE")
+
+    def stored(self, samples: Samples) -> Samples:
+        """Samples as this format holds them, rounded to its steps; libsndfile, which clips, would cut them off.
+
+        That would be half a step too low on average, and audible in eight bits. Of other codings the codec decides.
+        """
+        if self.subtype not in _PCM_BITS:
+            return samples
+        steps = 2.0 ** (_PCM_BITS[self.subtype] - 1)
+        return (np.round(samples.astype(np.float64) * steps) / steps).astype(np.float32)
 
     def target(self, path: Path) -> Path:
         """``path``, with the suffix appended where it differs: ``a.gsm`` and ``a.wav`` must not collide."""

@@ -216,6 +216,7 @@ def enhance(
         }
         check_pipe(paths or [], output, as_json, for_folders)
     signer = load_private_key(sign_key) if sign_key is not None else None
+    gates = Gates(min_gain, min_ovrl)
     stop = make_stop(deadline, max_duration, grace)
     part = parse_shard(shard) if shard else None
     age = parse_newer_than(newer_than, time.time()) if newer_than else None
@@ -256,7 +257,6 @@ def enhance(
         else:
             with on_signals(stop, log.warning):
                 result = enhance_found(found, target, loaded, settings, resources, listener, run_options)
-    gates = Gates(min_gain, min_ovrl)
     if gates:
         done = (outcome.report for outcome in result.done if outcome.report)
         result.shortfalls = shortfalls(gates, done if is_stream else reports_of(target))

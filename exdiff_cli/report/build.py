@@ -35,7 +35,7 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
     samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
     starts = choose_windows(stream.before.profile().energy, samples)
     before = _measures(stream.before, source, starts)
-    after = _measures(stream.after, result, starts)
+    after = _measures(stream.after, result, starts, stream.result.gain)
     stream.seconds["score"] += perf_counter() - began
     return QualityReport(
         tool_version=__version__,
@@ -89,11 +89,12 @@ def _describe(recording: Recording, sha256: str, path: Path) -> AudioFile:
     )
 
 
-def _measures(meter: Meter, recording: Recording, starts: list[int]) -> Measures:
+def _measures(meter: Meter, recording: Recording, starts: list[int], gain: float = 1.0) -> Measures:
+    """DNSMOS hears it without the ``gain`` that was asked for: it rates loudness too, and that alone is no harm."""
     profile = meter.profile()
     score, talk = None, Talk(0.0, None)
     if profile.peak_dbfs > FLOOR_DBFS:
-        windows = cut_windows(recording, starts)
+        windows = [window / gain for window in cut_windows(recording, starts)]
         score, talk = mean_score(Dnsmos().score(map(fill_window, windows))), measure_talk(windows)
     return Measures(
         dnsmos=DnsmosMeasures(**asdict(score)) if score else None,
