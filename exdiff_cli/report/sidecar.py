@@ -76,7 +76,8 @@ class Measures(_Model):
     """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence.
 
     ``dnsmos``, ``snr_db`` and ``speech_share`` are of at most twelve windows of nine seconds, the same ones before and
-    after; all others are of the whole file. ``snr_db`` is estimated: speech against what is heard between.
+    after, and without a gain that ``--loudness`` asked for; all others are of the whole file. ``snr_db`` is estimated:
+    speech against what is heard between.
     """
 
     dnsmos: DnsmosMeasures | None
