@@ -16,12 +16,14 @@ from scipy.signal import resample_poly, welch
 
 from exdiff_cli import __version__
 from exdiff_cli.audio.io import probe
+from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhanced
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
+from exdiff_cli.measures.talk import Talk
 from exdiff_cli.report import build
 from exdiff_cli.report.build import FILTERED, NOTICE, WINDOW_SECONDS, build_report, cut_windows
 from exdiff_cli.report.sidecar import QualityReport
@@ -106,6 +108,44 @@ def spoken_parts(mono: NDArray[np.float64], rate: int) -> tuple[NDArray[np.float
     return mono[every[position] >= 0.5], mono[every[position] < 0.15]
 
 
+@pytest.mark.parametrize("second", [-1.0, -0.9])
+def test_channels_that_cancel_are_measured_as_one_of_them(tmp_path: Path, bundle: Bundle, second: float) -> None:
+    """Of the recording and of its result, which keep the same channel: that is as good as the mono recording."""
+    clip = np.tile(soundfile.read(DATA / "noisy.wav")[0], 2)
+    reports = {}
+    for name, samples in {"mono": clip, "inverted": np.stack([clip, second * clip], axis=1)}.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000, "FLOAT")
+        reports[name] = report_of(tmp_path / f"{name}.wav", bundle)
+    for side in ("before", "after"):
+        mono, inverted = (getattr(reports[name], side) for name in ("mono", "inverted"))
+        assert inverted.speech_share > 0.5
+        assert (inverted.snr_db, inverted.speech_share) == (mono.snr_db, mono.speech_share)
+        assert inverted.dnsmos.model_dump() == pytest.approx(mono.dnsmos.model_dump(), abs=1e-3)
+
+
+def test_a_result_is_heard_where_its_recording_is(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the channels of the result do not cancel each other any more, and the other one is louder."""
+    heard: list[Samples] = []
+    monkeypatch.setattr(build, "measure_talk", lambda windows: heard.extend(windows) or Talk(0.0, None))
+    clip = soundfile.read(DATA / "noisy.wav", dtype="float32")[0]
+    source, settings = tmp_path / "a.wav", short_settings(bundle)
+    soundfile.write(source, np.stack([clip, -0.9 * clip], axis=1), 16_000, "FLOAT")
+    job = Job(source, Path("a.wav"))
+    stream = RecordingStream(job, probe(source), fingerprint(source), tmp_path / "b.wav", settings, 16_000)
+    for piece in stream.pieces():
+        stream.accept(piece, Enhanced(piece.piece.samples))
+    stream.complete()
+    result = np.stack([0.1 * clip, 0.7 * clip], axis=1)
+    soundfile.write(stream.writer.temporary, result, 16_000, "FLOAT", format="WAV")
+    build_report(stream, settings, bundle)
+    stream.discard()
+    before, after = heard
+    np.testing.assert_allclose(before, clip, atol=1e-6)
+    np.testing.assert_allclose(after, 0.1 * clip, atol=1e-6)
+
+
 def test_silence_has_no_scores(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "Dnsmos", None)
     soundfile.write(tmp_path / "a.wav", np.zeros(20_000), 16_000)
@@ -122,7 +162,7 @@ def test_silence_has_no_scores(tmp_path: Path, bundle: Bundle, monkeypatch: pyte
 def test_windows_are_those_asked_for(tmp_path: Path) -> None:
     path = store(tmp_path / "a.wav", 25.0, channels=2)
     mono = samples_of(path).mean(axis=0)
-    windows = cut_windows(probe(path), [0, 7, 15])
+    windows = cut_windows(probe(path), [0, 7, 15], {})
     for start, window in zip((0, 7, 15), windows, strict=True):
         expected = mono[start * 16_000 :][:WINDOW_SAMPLES]
         np.testing.assert_allclose(window, expected, rtol=0, atol=1e-6)
@@ -130,7 +170,7 @@ def test_windows_are_those_asked_for(tmp_path: Path) -> None:
 
 def test_windows_at_another_rate_have_their_length_and_level(tmp_path: Path) -> None:
     path = store(tmp_path / "a.wav", 30.0, rate=44_100)
-    windows = cut_windows(probe(path), [3, 20])
+    windows = cut_windows(probe(path), [3, 20], {})
     assert [window.shape for window in windows] == [(WINDOW_SAMPLES,)] * 2
     wide = talk(30.0, 44_100)[0, 3 * 44_100 : (3 + WINDOW_SECONDS) * 44_100]
     assert np.std(windows[0]) == pytest.approx(np.std(wide), rel=0.1)
@@ -138,6 +178,6 @@ def test_windows_at_another_rate_have_their_length_and_level(tmp_path: Path) -> 
 
 def test_a_short_recording_gives_what_there_is(tmp_path: Path) -> None:
     path = store(tmp_path / "a.wav", 2.0)
-    (window,) = cut_windows(probe(path), [0])
+    (window,) = cut_windows(probe(path), [0], {})
     clip = samples_of(path)[0]
     np.testing.assert_array_equal(window, clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -29,13 +30,17 @@ KEPT = "the recording itself, not enhanced"
 
 
 def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) -> QualityReport:
-    """Score the original and the complete result on the same windows and describe both."""
+    """Score the original and the complete result on the same windows and describe both.
+
+    Heard is the mean of the channels, or the loudest of them where those of the original cancel each other.
+    """
     began = perf_counter()
     source, result = stream.recording, probe(stream.writer.temporary)
     samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
     starts = choose_windows(stream.before.profile().energy, samples)
-    before = _measures(stream.before, source, starts)
-    after = _measures(stream.after, result, starts, stream.result.gain)
+    loudest = stream.before.loudest(starts, WINDOW_SECONDS)
+    before = _measures(stream.before, source, starts, loudest)
+    after = _measures(stream.after, result, starts, loudest, stream.result.gain)
     stream.seconds["score"] += perf_counter() - began
     return QualityReport(
         tool_version=__version__,
@@ -89,12 +94,14 @@ def _describe(recording: Recording, sha256: str, path: Path) -> AudioFile:
     )
 
 
-def _measures(meter: Meter, recording: Recording, starts: list[int], gain: float = 1.0) -> Measures:
+def _measures(
+    meter: Meter, recording: Recording, starts: list[int], loudest: Mapping[int, int], gain: float = 1.0
+) -> Measures:
     """DNSMOS hears it without the ``gain`` that was asked for: it rates loudness too, and that alone is no harm."""
     profile = meter.profile()
     score, talk = None, Talk(0.0, None)
     if profile.peak_dbfs > FLOOR_DBFS:
-        windows = [window / gain for window in cut_windows(recording, starts)]
+        windows = [window / gain for window in cut_windows(recording, starts, loudest)]
         score, talk = mean_score(Dnsmos().score(map(fill_window, windows))), measure_talk(windows)
     return Measures(
         dnsmos=DnsmosMeasures(**asdict(score)) if score else None,
@@ -109,16 +116,18 @@ def _measures(meter: Meter, recording: Recording, starts: list[int], gain: float
     )
 
 
-def cut_windows(recording: Recording, starts: list[int]) -> list[Samples]:
+def cut_windows(recording: Recording, starts: list[int], loudest: Mapping[int, int]) -> list[Samples]:
     """What of ``recording`` the windows from ``starts`` seconds on hold, mono at 16 kHz, at most a window each.
 
-    Reads from start to end, one second at a time: not every format can seek exactly.
+    ``loudest`` has the channel to hear, by start, of windows of which that is not the mean of all. Reads from start to
+    end, one second at a time: not every format can seek exactly.
     """
     parts: list[list[Samples]] = [[] for _ in starts]
     for second, window in enumerate(read_windows(recording, recording.sample_rate)):
         for start, part in zip(starts, parts, strict=True):
             if start <= second < start + WINDOW_SECONDS:
-                part.append(window.mean(axis=0, keepdims=True))
+                heard = window[[loudest[start]]] if start in loudest else window.mean(axis=0, keepdims=True)
+                part.append(heard)
     return [_resampled(np.concatenate(part, axis=1), recording.sample_rate)[:WINDOW_SAMPLES] for part in parts]
 
 

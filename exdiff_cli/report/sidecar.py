@@ -76,8 +76,9 @@ class Measures(_Model):
     """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence.
 
     ``dnsmos``, ``snr_db`` and ``speech_share`` are of at most twelve windows of nine seconds, the same ones before and
-    after, and without a gain that ``--loudness`` asked for; all others are of the whole file. ``snr_db`` is estimated:
-    speech against what is heard between.
+    after, without a gain that ``--loudness`` asked for, and of the mean of the channels, or the loudest one where those
+    of the original cancel each other; all others are of the whole file. ``snr_db`` is estimated: speech against what is
+    heard between.
     """
 
     dnsmos: DnsmosMeasures | None
