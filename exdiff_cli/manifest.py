@@ -187,7 +187,7 @@ class Manifest:
         ``read_only`` changes nothing, so that it may look on beside a run in progress.
 
         Raises UsageError where a newer exdiff wrote it, the folder cannot be written, or, if ``read_only``,
-        there is no sound manifest of this version.
+        there is no sound manifest of this version; StateError where the disk refuses to let it be read.
         """
         path = state_folder(folder, part) / "manifest.sqlite"
         if read_only:
@@ -428,6 +428,12 @@ class Manifest:
             found = dict(counted.fetchall())
         return {state: found.get(state.value, 0) for state in State}
 
+    def latest(self) -> tuple[int, str]:
+        """How many rows there are, and when one was last written, empty where there are none."""
+        with self._guarded():
+            count, latest = self._database.execute("SELECT COUNT(*), MAX(updated_at) FROM recordings").fetchone()
+        return count, latest or ""
+
     def export_jsonl(self, path: Path) -> None:
         """Write all rows to ``path``, one JSON object a line, whole or not at all. Raises RecordingError."""
         publish_text(path, (f"{row.as_json()}\n" for row in self.rows()))
@@ -551,6 +557,9 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
             _check_columns(database)
         return database
     except (sqlite3.Error, _DamagedError) as error:
+        # To read a database in use SQLite needs a file beside it, for which there may be no room.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
+            raise StateError(f"{path}: cannot be read ({error}); check the disk and its free space") from None
         raise UsageError(f"{path}: cannot be read ({error}); the next run mends or replaces it") from None
 
 

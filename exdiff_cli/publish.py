@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,12 +29,17 @@ def publish_text(path: Path, text: str | Iterable[str]) -> None:
 
     Creates the folder. Raises RecordingError.
     """
-    pieces = [text] if isinstance(text, str) else text
-    with atomic(path) as temporary, writing(path):
+    with atomic(path) as temporary:
+        write_text(path, temporary, text)
+
+
+def write_text(target: Path, temporary: Path, text: str | Iterable[str]) -> None:
+    """Write ``text``, or what it gives, as UTF-8 to what :func:`atomic` gave for ``target``. Raises RecordingError."""
+    with writing(target):
         # File names may hold bytes that are not UTF-8; a report must not fail on them.
         file = temporary.open("w", encoding="utf-8", errors="backslashreplace")
         with file:
-            file.writelines(pieces)
+            file.writelines([text] if isinstance(text, str) else text)
 
 
 def publish_file(path: Path, source: Path) -> None:
@@ -64,6 +69,17 @@ def atomic(target: Path) -> Iterator[Path]:
     finally:
         with writing(target):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_set(targets: Sequence[Path]) -> Iterator[list[Path]]:
+    """As :func:`atomic`, of several files: none gets its name before all are on the disk, and the last one last."""
+    with ExitStack() as parts:
+        temporaries = [parts.enter_context(atomic(target)) for target in reversed(targets)][::-1]
+        yield temporaries
+        for target, temporary in zip(targets, temporaries, strict=True):
+            with writing(target):
+                _sync(temporary)
 
 
 @contextmanager

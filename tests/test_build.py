@@ -128,7 +128,12 @@ def test_a_result_is_heard_where_its_recording_is(
 ) -> None:
     """Also if the channels of the result do not cancel each other any more, and the other one is louder."""
     heard: list[Samples] = []
-    monkeypatch.setattr(build, "measure_talk", lambda windows: heard.extend(windows) or Talk(0.0, None))
+
+    def measured(windows: list[Samples]) -> Talk:
+        heard.extend(windows)
+        return Talk(0.0, None)
+
+    monkeypatch.setattr(build, "measure_talk", measured)
     clip = soundfile.read(DATA / "noisy.wav", dtype="float32")[0]
     source, settings = tmp_path / "a.wav", short_settings(bundle)
     soundfile.write(source, np.stack([clip, -0.9 * clip], axis=1), 16_000, "FLOAT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 from bundles import save_separator, save_trained
+from full_disk import file_size_limit
 from recordings import DATA, cut_off, samples_of, store
 from torch import nn
 from typer.testing import CliRunner
@@ -583,6 +585,45 @@ def test_a_run_that_changes_nothing_leaves_its_report(
     assert reported(out) == REPORT_FILES
 
 
+def steps_told(out: Path) -> object:
+    (settings,) = json.loads((out / "run.json").read_text())["settings"]
+    return settings["sampler.steps"]
+
+
+def test_a_run_after_one_without_a_report_makes_it(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exdiff("enhance", calls, "-o", out, *options, "--steps", 0)
+    exdiff("enhance", calls, "-o", out, *options, "--steps", 1, "--no-report")
+    assert steps_told(out) == 0
+    called = exdiff("enhance", calls, "-o", out, *options, "--steps", 1, "--json")
+    assert (called.code, called.lines[-1]["done"], called.lines[-1]["report"]) == (0, 0, str(out / "report.html"))
+    assert steps_told(out) == 1
+
+
+def test_a_signal_that_leaves_no_work_leaves_a_report(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while the last recording is scored, and what is in hand is done in the time of grace."""
+    out = tmp_path / "out"
+    (calls / "1.wav").unlink()
+    exdiff("enhance", calls, "-o", out, *options, "--steps", 0)
+    sent = iter([signal.SIGTERM])
+
+    def score(model: Dnsmos, windows: Sequence[Any]) -> list[DnsmosScore]:
+        for number in sent:
+            os.kill(os.getpid(), number)
+        return [DnsmosScore(3.0, 3.0, 3.0) for _ in windows]
+
+    monkeypatch.setattr(Dnsmos, "score", score)
+    called = exdiff("enhance", calls, "-o", out, *options, "--steps", 1, "--json")
+    assert next(sent, None) is None
+    assert "SIGTERM: finishing what is in hand" in called.complaint
+    assert (called.code, called.lines[-1]["done"], called.lines[-1]["report"]) == (0, 1, str(out / "report.html"))
+    assert steps_told(out) == 1
+
+
 def test_no_report_is_no_report(exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path) -> None:
     called = exdiff("enhance", calls, "-o", tmp_path / "out", *options, "--no-report", "--json")
     assert (called.code, called.lines[-1]["report"]) == (0, None)
@@ -601,7 +642,7 @@ def test_a_report_that_cannot_be_written_is_a_problem_beside_the_results(
     assert (out / "report.csv").read_text() == "mine"
     assert reported(out) == {"report.csv"}
     refused = exdiff("report", out)
-    assert (refused.code, "exdiff did not make it" in refused.complaint) == (2, True)
+    assert (refused.code, "exdiff did not make it" in refused.complaint) == (3, True)
     (out / "report.csv").unlink()
     monkeypatch.setattr("exdiff_cli.report.run_report.run_page", lambda *_: 1 / 0)
     called = exdiff("enhance", calls, "-o", out, *options, "--json")
@@ -618,6 +659,35 @@ def test_report_makes_it_anew(exdiff: Exdiff, calls: Path, options: tuple[object
     (line,) = exdiff("report", out, "--json", "--pictures", "all").lines
     assert (line["message_type"], line["recordings"]["done"], line["pictures"]) == ("report", 2, 2)
     assert exdiff("verify", out).code == 0
+
+
+def test_a_disk_that_takes_no_report_is_three(
+    exdiff: Exdiff, calls: Path, options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report that was there stays, all of it."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    for folder in (out, other):
+        exdiff("enhance", calls, "-o", folder, *options)
+    before = {name: (out / name).read_bytes() for name in REPORT_FILES}
+    for room, lacks in ((36_000, "report.html: cannot be written"), (10_000, "manifest.sqlite: cannot be read")):
+        with file_size_limit(room):
+            called = exdiff("report", out)
+        assert (called.code, lacks in called.complaint) == (3, True)
+    assert {name: (out / name).read_bytes() for name in REPORT_FILES} == before
+    assert not list(out.glob(TEMPORARY_GLOB))
+    for number, code in ((errno.ENOSPC, 3), (errno.EACCES, 2)):
+        refusal = OSError(number, os.strerror(number))
+        monkeypatch.setattr("exdiff_cli.publish.os.replace", lambda *_, refusal=refusal: (_ for _ in ()).throw(refusal))
+        called = exdiff("report", out, "--compare", other, "--csv", tmp_path / "compared.csv")
+        assert (called.code, "compared.csv: cannot be written" in called.complaint) == (code, True)
+
+
+@pytest.mark.parametrize("price", ["inf", "nan", "-1", "1e308"])
+def test_a_price_that_is_none_begins_nothing(exdiff: Exdiff, calls: Path, tmp_path: Path, price: str) -> None:
+    for call in (("enhance", calls, "-o", tmp_path / "out"), ("enhance", calls, "--dry-run"), ("report", tmp_path)):
+        called = exdiff(*call, "--price-per-hour", price)
+        assert (called.code, f"--price-per-hour {float(price):g}: give" in called.complaint) == (2, True)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -18,7 +19,8 @@ from report_folders import OutputFolder, measures, report_of, row_of
 from exdiff_cli.commands.report import report_run
 from exdiff_cli.engine import RunResult
 from exdiff_cli.errors import RecordingError, UsageError
-from exdiff_cli.manifest import State
+from exdiff_cli.manifest import Manifest, State
+from exdiff_cli.publish import write_text
 from exdiff_cli.report.pictures import FOLDER
 from exdiff_cli.report.rows import MEASURES, ReportRow, covered_seconds, read_rows
 from exdiff_cli.report.run_csv import BEGINNING, COLUMNS, csv_lines
@@ -331,11 +333,70 @@ def test_no_time_no_pictures_but_a_report(heard: OutputFolder) -> None:
     assert write_report(heard.path, ReportOptions(picture_seconds=10.0))["pictures"] == 4
 
 
+def test_a_report_is_made_anew_once_it_is_old(folder: OutputFolder) -> None:
+    """Of a run that was killed before its report: the next one does nothing, and makes it all the same."""
+    folder.done("a.wav")
+    report_run(RunResult(folder.path, done_count=1))
+    made = (folder.path / "report.html").stat().st_ino
+    report_run(RunResult(folder.path, skipped=1))
+    assert (folder.path / "report.html").stat().st_ino == made
+    assert is_reported(folder.path)
+    folder.add([row_of(Path("b.wav"), folder.originals / "b.wav", State.FAILED, error="lost", updated_at="2001")])
+    assert not is_reported(folder.path)  # by the count
+    write_report(folder.path)
+    with Manifest.open(folder.path) as manifest:
+        time.sleep(0.002)
+        manifest.fail(Path("b.wav"), folder.originals / "b.wav", "is empty")
+    assert not is_reported(folder.path)  # by the time
+    report_run(RunResult(folder.path, skipped=1))
+    assert is_reported(folder.path)
+    assert [row["error"] for row in table(folder)] == ["", "is empty"]
+
+
+def test_a_report_is_old_once_any_shard_goes_on(tmp_path: Path) -> None:
+    for number in (1, 2):
+        OutputFolder(tmp_path, part=f"shard-{number}-of-2").done(f"{number}.wav")
+    run = write_report(tmp_path / "out")
+    assert run["manifest"]["rows"] == 2  # type: ignore[index]
+    assert is_reported(tmp_path / "out")
+    OutputFolder(tmp_path, part="shard-1-of-2").waiting("3.wav")
+    assert not is_reported(tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"generator": "exdiff 0.1.0"}', '{"generator": "exdiff 0.1.0'])
+def test_figures_that_do_not_tell_what_they_are_of_are_made_anew(folder: OutputFolder, text: str) -> None:
+    folder.done("a.wav")
+    write_report(folder.path)
+    (folder.path / "run.json").write_text(text)
+    assert not is_reported(folder.path)
+
+
+@pytest.mark.parametrize("failing", ["report.csv", "report.html", "run.json"])
+def test_a_report_that_fails_leaves_the_one_before(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    folder.done("a.wav")
+    write_report(folder.path)
+    before = {name: (folder.path / name).read_bytes() for name in ("report.csv", "report.html", "run.json")}
+    folder.done("b.wav")
+
+    def write(target: Path, temporary: Path, text: Any) -> None:
+        if target.name == failing:
+            raise ValueError("a fault of ours")
+        write_text(target, temporary, text)
+
+    monkeypatch.setattr("exdiff_cli.report.run_report.write_text", write)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        write_report(folder.path)
+    assert {name: (folder.path / name).read_bytes() for name in before} == before
+    assert not list(folder.path.glob(".exdiff-*"))
+
+
 def test_after_a_signal_nobody_waits_for_a_report(folder: OutputFolder) -> None:
     folder.done("a.wav")
     report_run(RunResult(folder.path, done_count=1, left=1, stopped_by=Signals.SIGTERM))
     assert not (folder.path / "report.html").exists()
-    result = RunResult(folder.path, done_count=1)
+    result = RunResult(folder.path, done_count=1, stopped_by=Signals.SIGTERM)
     report_run(result)
     assert result.report == folder.path / "report.html"
     assert result.report.exists()

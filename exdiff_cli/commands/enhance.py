@@ -32,6 +32,7 @@ from exdiff_cli.commands.options import (
     StepsOption,
     ThreadsOption,
     VerboseOption,
+    check_price,
     choose_device,
     make_settings,
     preset_steps,
@@ -124,7 +125,7 @@ def enhance(
     newer_than: Annotated[str | None, typer.Option(help="Only what was changed since: 36h, 7d, 2026-05-31.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")] = False,
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="What an hour costs, for --dry-run and run.json.")
+        float | None, typer.Option(help="What an hour costs, for --dry-run and run.json.")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Only part K of N, 3/16: disjoint, stable, beside others in one output folder.")
@@ -215,6 +216,7 @@ def enhance(
             "--sign-key": sign_key,
         }
         check_pipe(paths or [], output, as_json, for_folders)
+    check_price(price_per_hour)
     signer = load_private_key(sign_key) if sign_key is not None else None
     gates = Gates(min_gain, min_ovrl)
     stop = make_stop(deadline, max_duration, grace)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", "SamplerConfig", "NetConfig")
 
+MOST_AN_HOUR = 1e9
+
 BundleOption = Annotated[str, typer.Option("--bundle", help="Model bundle: a name or a folder.")]
 StepsOption = Annotated[int | None, typer.Option(help="Diffusion steps; 0 is Extract alone. (default: the bundle's)")]
 PresetOption = Annotated[
@@ -109,6 +111,12 @@ def choose_device(name: str) -> str:
 def change(config: Config, **values: float | None) -> Config:
     """A config with those values that are given."""
     return replace(config, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+
+
+def check_price(price_per_hour: float | None) -> None:
+    """:class:`UsageError` for what no cost can be reckoned with."""
+    if price_per_hour is not None and not 0 <= price_per_hour <= MOST_AN_HOUR:
+        raise UsageError(f"--price-per-hour {price_per_hour:g}: give what an hour costs, 0 to {MOST_AN_HOUR:g}")
 
 
 def preset_steps(preset: str | None, steps: int | None) -> int | None:

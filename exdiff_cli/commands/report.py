@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
-from exdiff_cli.commands.options import JsonLinesOption
+from exdiff_cli.commands.options import JsonLinesOption, check_price
 from exdiff_cli.commands.results import OutputArgument
-from exdiff_cli.errors import ExdiffError, RecordingError, UsageError
+from exdiff_cli.errors import ExdiffError, OutputError, UsageError
 from exdiff_cli.logs import no_bar
 from exdiff_cli.stdout import print_json, print_lines, print_table, print_text
 from exdiff_cli.text import printable
@@ -30,7 +30,7 @@ ALL = "all"
 def report(
     output: OutputArgument,
     pictures: Annotated[str, typer.Option(help="Spectrograms: of so many of the worst, or all.")] = "10",
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="What an hour of work costs.")] = None,
+    price_per_hour: Annotated[float | None, typer.Option(help="What an hour of work costs.")] = None,
     compare: Annotated[
         Path | None,
         typer.Option(help="Set another output folder beside it, by recording; write no report."),
@@ -39,6 +39,7 @@ def report(
     as_json: JsonLinesOption = False,
 ) -> None:
     """Make report.html, report.csv and run.json of an output folder anew, or compare it with another."""
+    check_price(price_per_hour)
     if compare is not None:
         return _compare(output, compare, table, as_json)
     if table is not None:
@@ -46,11 +47,8 @@ def report(
     from exdiff_cli.report.run_report import PAGE, ReportOptions, write_report
 
     options = ReportOptions(parse_pictures(pictures), price_per_hour=price_per_hour)
-    try:
-        with tqdm(desc="reporting", unit="file", disable=no_bar(), leave=False) as bar:
-            run = write_report(output, options, bar.update)
-    except RecordingError as error:
-        raise UsageError(str(error)) from error
+    with tqdm(desc="reporting", unit="file", disable=no_bar(), leave=False) as bar:
+        run = write_report(output, options, bar.update)
     if as_json:
         print_json({"message_type": "report", **run})
     else:
@@ -74,7 +72,9 @@ def _compare(output: Path, other: Path, table: Path | None, as_json: bool) -> No
     if table is not None:
         try:
             publish_text(table, comparison_csv(found))
-        except RecordingError as error:
+        except OutputError as error:
+            if error.disk:
+                raise
             raise UsageError(str(error)) from error
     if as_json:
         for pair in found.pairs:
@@ -89,11 +89,11 @@ def _compare(output: Path, other: Path, table: Path | None, as_json: bool) -> No
 def report_run(result: RunResult, price_per_hour: float | None = None) -> None:
     """The report at the end of a run. Whatever goes wrong with it is a problem of the run, and never ends it.
 
-    There is none after a signal, which is in a hurry, nor where a run that did nothing would change nothing.
+    There is none after a signal that left work, as the next run makes it, nor where it would change nothing.
     """
     from exdiff_cli.report.run_report import PAGE, SHARE_FOR_PICTURES, ReportOptions, is_reported, write_report
 
-    if result.stopped_by is not None:
+    if result.stopped_by is not None and result.left:
         return
     try:
         if result.done_count or result.failed or not is_reported(result.output):

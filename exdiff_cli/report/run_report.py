@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from exdiff_cli.errors import RecordingError
-from exdiff_cli.publish import publish_text
+from exdiff_cli.manifest import Manifest
+from exdiff_cli.publish import atomic_set, write_text
 from exdiff_cli.report.pictures import FOLDER, Wanted, draw_all, drawn_before, picture_name, remove_pictures, within
 from exdiff_cli.report.rows import ReportRow, read_rows
 from exdiff_cli.report.run_csv import BEGINNING, csv_lines
 from exdiff_cli.report.run_page import GENERATOR, MARK, WORST, Kept, Place, run_page
 from exdiff_cli.report.totals import Totals
+from exdiff_cli.status import parts_of
 from exdiff_cli.text import printable
 
 SCHEMA_VERSION: Final = 1
@@ -93,26 +95,41 @@ def write_report(
     """
     options, made_at = options or ReportOptions(), datetime.now(UTC)
     refuse_others_files(output)
+    state = manifest_state(output)  # Before the rows: what is written meanwhile makes this report an old one.
     totals, kept = Totals(), Kept()
     drawing = _Drawing(output, options.pictures is None, drawn_before(output))
-    takers = (totals, kept, drawing)
-    publish_text(output / TABLE, csv_lines(_shown_to(takers, read_rows(output, progress))))
-    scored = [row for row in kept.rows() if row.gain is not None]
-    drawing.draw(scored[: options.pictures], options.picture_seconds, progress)
-    run = {
-        "schema_version": SCHEMA_VERSION,
-        "generator": GENERATOR,
-        "made_at": made_at.isoformat(timespec="seconds"),
-        "output": printable(os.path.abspath(output)),
-        **totals.as_json(options.price_per_hour),
-        "worst": [_worst(row) for row in scored[:WORST]],
-        "listed": len(kept.rows()),
-        "pictures": len(drawing.found),
-    }
-    publish_text(output / RUN, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    place = Place(output, frozenset(drawing.found))
-    publish_text(output / PAGE, run_page(place, totals, kept, run, f"{made_at:%Y-%m-%d %H:%M} UTC"))
+    targets = [output / name for name in (TABLE, PAGE, RUN)]  # By the last one a run knows that all of it is there.
+    with atomic_set(targets) as (table, page, run_file):
+        write_text(output / TABLE, table, csv_lines(_shown_to((totals, kept, drawing), read_rows(output, progress))))
+        drawing.draw(_scored(kept)[: options.pictures], options.picture_seconds, progress)
+        run = {
+            "schema_version": SCHEMA_VERSION,
+            "generator": GENERATOR,
+            "made_at": made_at.isoformat(timespec="seconds"),
+            "output": printable(os.path.abspath(output)),
+            **totals.as_json(options.price_per_hour),
+            "worst": [_worst(row) for row in _scored(kept)[:WORST]],
+            "listed": len(kept.rows()),
+            "pictures": len(drawing.found),
+            "manifest": state,
+        }
+        write_text(output / RUN, run_file, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        place = Place(output, frozenset(drawing.found))
+        write_text(output / PAGE, page, run_page(place, totals, kept, run, f"{made_at:%Y-%m-%d %H:%M} UTC"))
     return run
+
+
+def _scored(kept: Kept) -> list[ReportRow]:
+    return [row for row in kept.rows() if row.gain is not None]
+
+
+def manifest_state(output: Path) -> dict[str, object]:
+    """By what a report is known to be of what the manifests hold: how many rows, and when one was last written."""
+    found = []
+    for part in parts_of(output):
+        with Manifest.open(output, part, read_only=True) as manifest:
+            found.append(manifest.latest())
+    return {"rows": sum(count for count, _ in found), "updated_at": max(latest for _, latest in found)}
 
 
 def _shown_to(takers: Iterable[_Taker], rows: Iterable[ReportRow]) -> Iterator[ReportRow]:
@@ -154,5 +171,11 @@ def _is_ours(path: Path) -> bool:
 
 
 def is_reported(output: Path) -> bool:
-    """Whether there is a report that only a recording done or failed since would change."""
-    return all(_is_ours(output / name) for name in (PAGE, TABLE, RUN))
+    """Whether there is a report, and of what the manifests hold now."""
+    if not all(_is_ours(output / name) for name in (PAGE, TABLE, RUN)):
+        return False
+    try:
+        run = json.loads((output / RUN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return run.get("manifest") == manifest_state(output)
