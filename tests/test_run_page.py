@@ -164,6 +164,32 @@ def test_failures_are_shown_with_their_errors(folder: OutputFolder, opened: Call
     assert len(names(page)) >= 3
 
 
+def test_what_is_flagged_has_a_badge_a_filter_and_says_why(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    made, why = OutputFolder(tmp_path), "rated 0.25 below the <b>recording</b> by DNSMOS: listen to both"
+    made.done("a.wav", 2.0, 1.75, taken_from="diffuse", flags=(why, "and once more"))
+    made.done("b.wav", 2.0, 2.5, taken_from="extract")
+    made.done("c.wav", 2.0, 2.0, taken_from="original", flags=("it is odd",))
+    made.done("old.wav", 2.0, 2.6)
+    write_report(made.path, ReportOptions(pictures=0))
+    page = opened(made)
+    assert page.locator("#body .badge").all_inner_texts() == ["flagged"] * 2
+    assert "flagged\n2\nExtract alone: 1, original kept: 1" in page.locator(".totals").inner_text()
+    page.get_by_role("button", name="flagged", exact=True).click()
+    assert names(page) == ["a.wav", "c.wav"]
+    page.get_by_role("button", name="all", exact=True).click()
+    told = {}
+    for name in names(page):
+        page.locator(f'#body tr:has(td[title="{name}"])').click()
+        told[name] = page.locator("#detail .flags, #detail .taken").all_inner_texts()
+        page.keyboard.press("Escape")
+    assert told == {
+        "a.wav": [f"flagged {why}", "flagged and once more", "result: the sampler's"],
+        "b.wav": ["result: Extract's estimate alone"],
+        "c.wav": ["flagged it is odd", "result: the recording itself, not enhanced"],
+        "old.wav": [],
+    }
+
+
 def test_rows_are_walked_opened_and_closed_by_keys(folder: OutputFolder, opened: Callable[..., Page]) -> None:
     page = opened(folder)
     for key, place in (("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0), ("ArrowUp", 0), ("End", 61), ("Home", 0)):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -110,6 +111,34 @@ def test_the_table_holds_every_recording_whatever_its_state(folder: OutputFolder
     assert rows[1]["result"] == "b/2.wav"
 
 
+def test_what_a_result_is_taken_from_and_why_to_listen_are_told(folder: OutputFolder) -> None:
+    listen = ("rated 0.25 below the recording by DNSMOS: listen to both", "=1+1")
+    folder.done("a.wav", 2.0, 1.75, taken_from="diffuse", flags=listen)
+    folder.done("b.wav", 2.0, 2.5, taken_from="extract")
+    folder.done("c.wav", 2.0, 2.0, taken_from="original", flags=listen[1:])
+    folder.done("d.wav", 2.0, 2.6, taken_from="diffuse")
+    folder.done("old.wav", 2.0, 2.6)
+    folder.failed("lost.wav")
+    run = write_report(folder.path, ReportOptions(pictures=0))
+    assert run["flagged"] == 2
+    assert run["taken_from"] == {"diffuse": 2, "extract": 1, "original": 1, "unknown": 1}
+    found = {row["recording"]: (row["taken_from"], row["flags"]) for row in table(folder)}
+    assert found == {
+        "a.wav": ("diffuse", f"{listen[0]}; =1+1"),
+        "b.wav": ("extract", ""),
+        "c.wav": ("original", "'=1+1"),
+        "d.wav": ("diffuse", ""),
+        "old.wav": ("", ""),
+        "lost.wav": ("", ""),
+    }
+    data = data_of(folder.path / "report.html")
+    rows = {row["name"]: row for row in data["rows"]}
+    assert [data["texts"][place] for place in rows["a.wav"]["flags"]] == list(listen)
+    assert {name: row.get("taken") for name, row in rows.items()} == {
+        name: taken or None for name, (taken, _) in found.items()
+    }
+
+
 def test_columns_do_not_move() -> None:
     """Programs may count them: new ones go to the end."""
     assert ",".join(COLUMNS) == (
@@ -118,7 +147,7 @@ def test_columns_do_not_move() -> None:
         "peak_dbfs_before,peak_dbfs_after,true_peak_dbfs_before,true_peak_dbfs_after,snr_db_before,snr_db_after,"
         "bandwidth_hz_before,bandwidth_hz_after,speech_share_before,speech_share_after,clipped_share_before,"
         "clipped_share_after,uncertainty_db,seconds,sample_rate,channels,format,result_sample_rate,result_format,"
-        "work_seconds,guard_marks,changes,settings_key,weights_sha256,original_sha256,result_sha256"
+        "work_seconds,guard_marks,changes,settings_key,weights_sha256,original_sha256,result_sha256,taken_from,flags"
     )
 
 
@@ -237,6 +266,17 @@ def test_of_many_the_page_keeps_those_that_gained_least_and_failures() -> None:
     assert [round(row.gain or 0, 2) for row in rows[:7]] == [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
     assert [str(row.recording) for row in rows[7:]] == ["lost 0", "lost 1", "lost 2"]
     assert kept.given == 104
+
+
+def test_of_many_the_page_keeps_those_that_are_flagged() -> None:
+    kept = Kept(most=10)
+    for number in range(100):
+        row = scored(f"{number}", number / 100)
+        assert row.report is not None
+        flags = ("listen",) if number % 40 == 25 else ()
+        kept.add(replace(row, report=row.report.model_copy(update={"flags": flags})))
+    kept.add(ReportRow(Path("lost"), Path("x"), State.FAILED, "is empty"))
+    assert [str(row.recording) for row in kept.rows()] == [*"0123456", "25", "65", "lost"]
 
 
 def test_failures_do_not_crowd_out_all_else() -> None:

@@ -39,6 +39,8 @@ REPORTED: dict[str, Callable[[QualityReport], Cell]] = {
     "weights_sha256": lambda report: report.weights_sha256,
     "original_sha256": lambda report: report.input.sha256,
     "result_sha256": lambda report: report.output.sha256,
+    "taken_from": lambda report: report.taken_from,
+    "flags": lambda report: "; ".join(report.flags),
 }
 SIDES = ("before", "after")
 COLUMNS = (

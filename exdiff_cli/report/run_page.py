@@ -22,6 +22,7 @@ from exdiff_cli.text import printable
 
 MOST_ROWS = 5_000
 MOST_FAILURES = 1_000
+MOST_FLAGGED = 1_000
 MOST_MARKS = 200
 WORST = 10
 GENERATOR = f"exdiff {__version__}"
@@ -29,14 +30,18 @@ MARK = '<meta name="generator" content="exdiff '
 """By which a page is known for ours."""
 
 
+Ranked = tuple[float, int, ReportRow]
+
+
 @dataclass
 class Kept:
-    """The rows that a page lists of all that it is given: those that gained least, and failures."""
+    """The rows that a page lists of all that it is given: those that gained least, flagged ones, and failures."""
 
     most: int = MOST_ROWS
     failures: list[ReportRow] = field(default_factory=list)
     given: int = 0
-    _worst: list[tuple[float, int, ReportRow]] = field(default_factory=list)
+    _worst: list[Ranked] = field(default_factory=list)
+    _flagged: list[Ranked] = field(default_factory=list)
 
     def add(self, row: ReportRow) -> None:
         """Recordings that wait for their turn are not listed."""
@@ -47,16 +52,24 @@ class Kept:
         elif row.state is State.DONE:
             self.given += 1
             ranked = (-_rank(row), self.given, row)
-            if len(self._worst) < self.most:
+            if row.report and row.report.flags and len(self._flagged) < min(MOST_FLAGGED, self.most):
+                self._flagged.append(ranked)
+            elif len(self._worst) < self.most:
                 heappush(self._worst, ranked)
             else:
                 heappushpop(self._worst, ranked)
 
     def rows(self) -> list[ReportRow]:
         """The worst first, failures at the end."""
-        worst = sorted(self._worst, key=lambda ranked: (-ranked[0], ranked[1]))
         room = max(0, self.most - len(self.failures))
-        return [row for _, _, row in worst[:room]] + self.failures
+        flagged = _sorted(self._flagged)[:room]
+        kept = _sorted(flagged + _sorted(self._worst)[: room - len(flagged)])
+        return [row for _, _, row in kept] + self.failures
+
+
+def _sorted(ranked: list[Ranked]) -> list[Ranked]:
+    """The worst first, of equal ones that which came first."""
+    return sorted(ranked, key=lambda each: (-each[0], each[1]))
 
 
 def _rank(row: ReportRow) -> float:
@@ -157,6 +170,8 @@ def _measured(
             for mark in report.guard[:MOST_MARKS]
         ],
         "marked": len(report.guard),
+        "flags": texts.places(map(printable, report.flags)),
+        "taken": report.taken_from,
         "changes": texts.places(map(printable, report.changes)),
         "notes": texts.places(map(printable, report.notes)),
         "formats": texts.places([_format(report.input), _format(report.output)]),

@@ -9,9 +9,13 @@ from dataclasses import asdict
 
 from exdiff_cli.manifest import State
 from exdiff_cli.report.rows import MEASURES, ReportRow, settings_of
+from exdiff_cli.report.sidecar import TakenFrom
 from exdiff_cli.scores import Mean, mean_of
 
 SHOWN_SETTINGS = 20
+UNKNOWN = "unknown"
+"""What a result is taken from by reports of older versions, which do not tell."""
+
 SCORED = tuple(measure for measure in MEASURES if measure.name in ("ovrl", "sig", "bak", "snr_db"))
 """Measures of which more is better, so that a gain means something."""
 
@@ -49,6 +53,8 @@ class Totals:
         self.scores = {measure: Paired() for measure in SCORED}
         self.audio_seconds = self.guard_seconds = 0.0
         self.fell = self.guarded = self.marks = self.converted = self.unreported = 0
+        self.flagged = 0
+        self.taken_from: Counter[str] = Counter(dict.fromkeys((*map(str, TakenFrom), UNKNOWN), 0))
         self.settings: dict[tuple[str, str], tuple[Mapping[str, object], int]] = {}
 
     def add(self, row: ReportRow) -> None:
@@ -63,6 +69,8 @@ class Totals:
         self.guard_seconds += row.guard_seconds
         self.guarded += bool(report.guard)
         self.marks += len(report.guard)
+        self.flagged += bool(report.flags)
+        self.taken_from[report.taken_from or UNKNOWN] += 1
         self.fell += (row.gain or 0.0) < 0
         for measure, paired in self.scores.items():
             paired.add(measure.of(report.before), measure.of(report.after))
@@ -97,6 +105,8 @@ class Totals:
                 "marks": self.marks,
                 "seconds": round(self.guard_seconds, 3),
             },
+            "flagged": self.flagged,
+            "taken_from": dict(self.taken_from),
             "price_per_hour": price_per_hour,
             "cost": None if price_per_hour is None else round(work / 3600 * price_per_hour, 2),
             "settings": [

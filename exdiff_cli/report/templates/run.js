@@ -56,8 +56,10 @@ const columns = [
 ];
 
 function nameCell(row) {
-  return [pathOf(row.name, row.failed ? make("span", { class: "badge", text: "failed" }) : null)];
+  return [pathOf(row.name, row.failed ? make("span", { class: "badge", text: "failed" }) : isFlagged(row) ? flagBadge() : null)];
 }
+const isFlagged = (row) => Boolean(row.flags && row.flags.length);
+const flagBadge = () => make("span", { class: "badge flag", text: "flagged" });
 function gainCell(row) {
   if (row.gain === null || row.gain === undefined) return [none];
   return [make("span", { class: gainClass(row.gain), text: `${row.gain < 0 ? "▼ " : ""}${signed(row.gain, 2)}` })];
@@ -101,6 +103,7 @@ const passes = {
   all: () => true,
   fell: (row) => row.gain < 0,
   guarded: (row) => row.guard > 0,
+  flagged: isFlagged,
   failed: (row) => row.failed,
 };
 
@@ -222,9 +225,13 @@ function close() {
   grid.focus({ preventScroll: true });
 }
 
+const takenFrom = { diffuse: "the sampler's", extract: "Extract's estimate alone", original: "the recording itself, not enhanced" };
+
 function detail(row) {
   const parts = [];
   if (row.error) parts.push(make("p", { class: "error", text: row.error }));
+  if (isFlagged(row)) parts.push(...row.flags.map((place) => make("p", { class: "flags" }, flagBadge(), ` ${data.texts[place]}`)));
+  if (row.taken) parts.push(make("p", { class: "taken" }, make("span", { class: "faint", text: "result: " }), takenFrom[row.taken]));
   if (row.result) {
     player = makePlayer(row);
     parts.push(...picture(row, player), ...player.elements);
