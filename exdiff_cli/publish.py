@@ -56,7 +56,12 @@ def publish_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def atomic(target: Path) -> Iterator[Path]:
-    """Give a hidden path beside ``target``; what is written there becomes ``target`` on a clean exit only."""
+    """Give a hidden path beside ``target``; what is written there becomes ``target`` on a clean exit only.
+
+    Raises OutputError, also where a folder or device has that name: whoever may would put a file in its place.
+    """
+    if target.exists() and not target.is_file():
+        raise OutputError(target, "is no regular file, and would be replaced by one", "name a file")
     temporary = target.with_name(TEMPORARY_GLOB.replace("*", uuid4().hex))
     with writing(target):
         _make_folder(target.parent)
