@@ -407,14 +407,14 @@ class Manifest:
         rows = self._select("WHERE relative = ?", _stored(relative))
         return rows[0] if rows else None
 
-    def rows(self, state: State | None = None) -> Iterator[Row]:
-        """All rows, or those in ``state``, by relative path; rows may be written meanwhile."""
+    def rows(self, state: State | None = None, page: int = PAGE_ROWS) -> Iterator[Row]:
+        """All rows, or those in ``state``, by relative path; rows may be written meanwhile. Holds ``page`` of them."""
         condition, wanted = ("", ()) if state is None else ("state = ? AND ", (state.value,))
-        clause = f"WHERE {condition}relative > ? ORDER BY relative LIMIT {PAGE_ROWS}"
+        clause = f"WHERE {condition}relative > ? ORDER BY relative LIMIT {page}"
         last: str | bytes = ""
-        while page := self._select(clause, *wanted, last):
-            yield from page
-            last = _stored(page[-1].relative)
+        while found := self._select(clause, *wanted, last):
+            yield from found
+            last = _stored(found[-1].relative)
 
     def is_empty(self) -> bool:
         """Whether nothing was ever planned in it."""

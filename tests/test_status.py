@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from random import Random
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
@@ -10,11 +11,14 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 import pytest
 from typer.testing import CliRunner
 
+from exdiff_cli import status
 from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.cli import app
 from exdiff_cli.errors import UsageError
+from exdiff_cli.listening.sources import Comparison, find_sources
 from exdiff_cli.manifest import Manifest, fingerprint
-from exdiff_cli.status import done_rows, read_status, status_table
+from exdiff_cli.report.rows import read_rows
+from exdiff_cli.status import done_rows, export_lines, read_status, status_table
 from exdiff_cli.verify import verify
 
 
@@ -52,6 +56,28 @@ def test_counts_of_all_parts_together(out: Path) -> None:
     assert "no sound" in str(status_table(found).caption)
 
 
+@pytest.mark.parametrize("parts", [("", "shard-1-of-2"), ("shard-1-of-2", "")])
+def test_what_was_done_whole_and_in_a_shard_counts_once_as_it_was_last(out: Path, parts: tuple[str, str]) -> None:
+    finish(out, "b.wav", "shard-2-of-2")
+    for part, content in zip(parts, (b"before", b"and now"), strict=True):
+        finish(out, "a.wav", part, content)
+        time.sleep(0.002)  # as the manifest keeps milliseconds
+    assert [(str(row.relative), row.output_size) for row in done_rows(out)] == [("a.wav", 7), ("b.wav", 300)]
+    assert read_status(out).counts["done"] == 2
+    assert [json.loads(line)["relative"] for line in export_lines(out)] == ["a.wav", "b.wav"]
+    assert list(verify(out)) == []
+
+
+def test_what_failed_last_is_not_done(out: Path) -> None:
+    finish(out, "a.wav", "shard-1-of-2")
+    time.sleep(0.002)
+    fail(out, "a.wav", "a.wav: no sound")
+    assert list(done_rows(out)) == []
+    found = read_status(out)
+    assert (found.counts["done"], found.counts["failed"]) == (0, 1)
+    assert found.failures == [("a.wav", "a.wav: no sound")]
+
+
 def test_what_is_intact_passes(out: Path) -> None:
     for number in range(5):
         finish(out, f"{number}.wav")
@@ -86,14 +112,20 @@ def test_missing_grown_and_unreadable_results(out: Path) -> None:
     }
 
 
-def test_more_parts_than_files_may_be_open(out: Path) -> None:
+def test_more_parts_than_files_may_be_open(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1, 41):
-        finish(out, f"{number}.wav", f"shard-{number}-of-40")
+        for folder in (out, other := out.with_name("other")):
+            finish(folder, f"{number}.wav", f"shard-{number}-of-40")
     soft, hard = getrlimit(RLIMIT_NOFILE)
+    monkeypatch.setattr(status, "FILES_BESIDE", 20)
     setrlimit(RLIMIT_NOFILE, (100, hard))
     try:
         assert len(list(done_rows(out))) == 40
         assert list(verify(out)) == []
+        setrlimit(RLIMIT_NOFILE, (100, hard))
+        assert len(list(read_rows(out))) == 40
+        setrlimit(RLIMIT_NOFILE, (100, hard))
+        assert len(find_sources(Comparison(out, (other,)), 40, seed=0)) == 40
     finally:
         setrlimit(RLIMIT_NOFILE, (soft, hard))
 

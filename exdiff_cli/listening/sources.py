@@ -6,16 +6,16 @@ import hashlib
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256
 from exdiff_cli.errors import DataError, NoInputError, RecordingError, UsageError
-from exdiff_cli.manifest import Manifest, Row, State
+from exdiff_cli.manifest import Row, State
 from exdiff_cli.publish import reason
-from exdiff_cli.status import done_rows, parts_of
+from exdiff_cli.status import all_manifests, done_rows, latest_row
 from exdiff_cli.text import printable
 
 log = logging.getLogger(__name__)
@@ -103,13 +103,13 @@ def _matched(comparison: Comparison, left_out: Counter[str]) -> Iterator[Source]
     (first, output), *others = comparison.enhanced.items()
     references = _References(comparison.reference) if comparison.reference is not None else None
     with ExitStack() as stack:
-        opened = [(system, folder, _open_all(folder, stack)) for system, folder in others]
+        opened = [(system, folder, stack.enter_context(all_manifests(folder))) for system, folder in others]
         for row in done_rows(output):
             versions = {ORIGINAL: Version(row.source, row.sha256)} if comparison.has_originals else {}
             versions[first] = _result(output, row)
             for system, folder, manifests in opened:
-                other = _find(manifests, row.relative)
-                if other is None or other.sha256 != row.sha256:
+                other = latest_row(manifests, row.relative)
+                if other is None or other.state is not State.DONE or other.sha256 != row.sha256:
                     left_out[f"{folder} has none of the same original"] += 1
                     break
                 versions[system] = _result(folder, other)
@@ -124,16 +124,6 @@ def _matched(comparison: Comparison, left_out: Counter[str]) -> Iterator[Source]
 
 def _result(folder: Path, row: Row) -> Version:
     return Version(folder / (row.output or row.relative), row.output_sha256)
-
-
-def _open_all(folder: Path, stack: ExitStack) -> list[Manifest]:
-    return [stack.enter_context(Manifest.open(folder, part, read_only=True)) for part in parts_of(folder)]
-
-
-def _find(manifests: Sequence[Manifest], relative: Path) -> Row | None:
-    """The row of a recording that is done, in whichever part."""
-    rows = (manifest.get(relative) for manifest in manifests)
-    return next((row for row in rows if row is not None and row.state is State.DONE), None)
 
 
 class _References:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
-from heapq import merge
-from itertools import groupby
 from pathlib import Path
 
 from exdiff_cli.errors import RecordingError
 from exdiff_cli.jobs import pages
-from exdiff_cli.manifest import Manifest, Row, State
+from exdiff_cli.manifest import Row, State
 from exdiff_cli.report.sidecar import GuardMark, Measures, QualityReport, read_sidecar, sidecar_path
-from exdiff_cli.status import parts_of
+from exdiff_cli.status import all_rows
 
 PAGE_ROWS, TASK_ROWS = 500, 25
 READERS = 8
@@ -104,27 +100,12 @@ def read_rows(output: Path, read: Callable[[], object] = lambda: None) -> Iterat
     Holds a page of reports at a time. A run may be in progress meanwhile. Raises :class:`UsageError` where there is no
     manifest.
     """
-    with ExitStack() as opened, ThreadPoolExecutor(READERS, "reports") as threads:
-        manifests = [opened.enter_context(Manifest.open(output, part, read_only=True)) for part in parts_of(output)]
-        for page in pages(_latest(manifests), PAGE_ROWS):
+    with ThreadPoolExecutor(READERS, "reports") as threads:
+        for page in pages(all_rows(output), PAGE_ROWS):
             for rows in threads.map(lambda few: [_with_report(output, row) for row in few], pages(page, TASK_ROWS)):
                 for row in rows:
                     read()
                     yield row
-
-
-def _latest(manifests: Iterable[Manifest]) -> Iterator[Row]:
-    """What was written last of each: a recording that was done alone and in a shard is in the manifests of both."""
-    rows = merge(*(manifest.rows() for manifest in manifests), key=_place)
-    for _, same in groupby(rows, key=_place):
-        yield max(same, key=lambda row: row.updated_at)
-
-
-def _place(row: Row) -> tuple[bool, bytes]:
-    """As the manifest sorts: names that are UTF-8 before those that are not."""
-    name = os.fspath(row.relative)
-    encoded = os.fsencode(name)
-    return encoded != name.encode("utf-8", "replace"), encoded
 
 
 def _with_report(output: Path, row: Row) -> ReportRow:
