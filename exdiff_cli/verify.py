@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -13,13 +15,17 @@ from typing import TYPE_CHECKING
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256
 from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import RecordingError
-from exdiff_cli.manifest import order_of
+from exdiff_cli.jobs import Job, Jobs
+from exdiff_cli.manifest import Manifest, Row, State, order_of
+from exdiff_cli.publish import reason
 from exdiff_cli.report.sidecar import SUFFIX, read_sidecar, sidecar_path
 from exdiff_cli.signing import Facts, read_signed, signature_folder, signature_problem
-from exdiff_cli.status import all_manifests, done_rows
+from exdiff_cli.status import all_manifests, done_rows, holds_manifest, latest_row
 
 if TYPE_CHECKING:  # an extra, which only signatures need
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+log = logging.getLogger(__name__)
 
 ROWS_AHEAD = 1000
 """Rows that are held at a time, however many there are."""
@@ -31,7 +37,8 @@ class Finding:
 
     ``problem`` says of the result that it is ``changed``, ``missing`` or ``unreadable``; the same of its report, as in
     ``report changed``; of its row in the manifest that it is ``row altered`` or ``row missing``; of a file that it is
-    ``not in the manifest`` or ``not signed``; or what is wrong with the signature.
+    ``not in the manifest``, ``not signed`` or ``left over``, as the manifest does not say that it is the result of its
+    recording now; of a folder that nobody looked into it; or what is wrong with the signature.
     """
 
     recording: str
@@ -62,11 +69,15 @@ class Pair:
 
 
 def verify(
-    output: Path, checked: Callable[[], object] = lambda: None, public_key: Ed25519PublicKey | None = None
+    output: Path,
+    checked: Callable[[], object] = lambda: None,
+    public_key: Ed25519PublicKey | None = None,
+    is_strict: bool = False,
 ) -> Iterator[Finding]:
     """Hash every result and report anew and name what differs from what was published; ``checked`` after each.
 
-    With a key, what was signed is believed in place of the manifest, as long as its signature is good.
+    With a key, what was signed is believed in place of the manifest, as long as its signature is good. With a key, or
+    ``is_strict``, recordings that are no results are named even without a report, and folders that cannot be checked.
     """
     problem = "" if public_key is None else signature_problem(output, public_key)
     if problem:
@@ -74,12 +85,14 @@ def verify(
     is_signed = public_key is not None and not problem
     rows = (Facts.of_row(row) for row in done_rows(output))
     pairs = paired(rows, read_signed(output)) if is_signed else map(Pair, rows)
+    results = Jobs()
     with ThreadPoolExecutor() as threads:
         while ahead := list(islice(pairs, ROWS_AHEAD)):
+            results.add(Job(row.output, row.output) for pair in ahead if (row := pair.row) is not None)
             for findings in threads.map(lambda pair: list(_findings(output, pair, is_signed)), ahead):
                 checked()
                 yield from findings
-    yield from _strangers(output, is_signed)
+    yield from _strangers(output, results, is_strict or public_key is not None)
 
 
 def paired(rows: Iterator[Facts], signed: Iterator[Facts]) -> Iterator[Pair]:
@@ -138,22 +151,77 @@ def _problem(path: Path, size: int | None, sha256: str | None) -> str:
     return "" if is_same else "changed"
 
 
-def _strangers(output: Path, is_signed: bool) -> Iterator[Finding]:
-    """Reports, and in a signed folder recordings, that no row of a manifest stands for."""
+def _strangers(output: Path, results: Jobs, is_strict: bool) -> Iterator[Finding]:
+    """Reports and, if strict, recordings that are not the result of a recording that is done."""
     with all_manifests(output) as manifests:
-        for result in _claimed(output, is_signed):
-            if not any(manifest.owner_of(result) or manifest.get(result) for manifest in manifests):
-                yield Finding("", str(output / result), "not in the manifest")
+        for found in _claimed(output, is_strict):
+            if isinstance(found, Finding):
+                if is_strict:
+                    yield found
+                else:
+                    log.warning("%s", found)
+            elif not results.holds(found):
+                yield from _stranger(output, found, manifests, is_strict)
 
 
-def _claimed(output: Path, with_audio: bool) -> Iterator[Path]:
-    """What has a report beside it, or looks like a result; other output folders below this one are left out."""
-    for folder, subfolders, names in os.walk(output):
-        if folder != str(output) and STATE_FOLDER in subfolders:
-            subfolders.clear()
-            continue
-        subfolders[:] = sorted(name for name in subfolders if name != STATE_FOLDER)
-        found = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
-        if with_audio:
-            found |= {name for name in names if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES}
-        yield from (Path(os.path.relpath(os.path.join(folder, name), output)) for name in sorted(found))
+def _stranger(output: Path, result: Path, manifests: Sequence[Manifest], is_strict: bool) -> Iterator[Finding]:
+    """What a file is that was the result of nothing when the rows were read; a run may be in progress meanwhile."""
+    row, path = _row_of(result, manifests), str(output / result)
+    if row is None:
+        yield Finding("", path, "not in the manifest")
+    elif row.state is State.DONE and row.result != result:
+        yield Finding(str(row.relative), path, "left over", f"the result of its recording is {row.result} now")
+    elif row.state in (State.FAILED, State.SKIPPED) or (is_strict and row.state is not State.DONE):
+        detail = f"of an earlier run, or added: its recording is marked as {row.state.value}"
+        yield Finding(str(row.relative), path, "left over", detail)
+
+
+def _row_of(result: Path, manifests: Sequence[Manifest]) -> Row | None:
+    """The recording that a name below the output folder belongs to, or last did."""
+    places = {result, *(owner for manifest in manifests if (owner := manifest.owner_of(result)) is not None)}
+    rows = (row for place in places if (row := latest_row(manifests, place)) is not None)
+    return max(rows, key=lambda row: (row.result == result, row.state is State.DONE, row.updated_at), default=None)
+
+
+def _claimed(output: Path, with_audio: bool) -> Iterator[Path | Finding]:
+    """What has a report beside it, or looks like a result; and the folders in which nobody looked for that.
+
+    Linked folders are entered once and never upwards: results may lie on another disk.
+    """
+    links, entered, failed = deque([str(output)]), {os.path.realpath(output)}, list[OSError]()
+    while links:
+        for folder, subfolders, names in os.walk(links.popleft(), onerror=failed.append):
+            if folder == str(output):
+                subfolders.remove(STATE_FOLDER)
+            elif STATE_FOLDER in subfolders and holds_manifest(Path(folder)):
+                subfolders.clear()
+                yield Finding("", folder, "another output folder", "not checked; verify it by itself")
+                continue
+            subfolders.sort()
+            for path in filter(os.path.islink, (os.path.join(folder, name) for name in subfolders)):
+                target = os.path.realpath(path)
+                if any(_overlap(target, each) for each in entered):
+                    yield Finding("", path, "linked folder", f"not looked into, as it leads to {target}")
+                else:
+                    entered.add(target)
+                    links.append(path)
+            found = _names_in(folder, names, with_audio)
+            yield from (Path(os.path.relpath(os.path.join(folder, name), output)) for name in found)
+    yield from (Finding("", str(error.filename), "unreadable", reason(error)) for error in failed)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return os.path.commonpath((one, other)) in (one, other)
+
+
+def _names_in(folder: str, names: list[str], with_audio: bool) -> list[str]:
+    found = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
+    if with_audio:
+        found |= {name for name in names if _looks_like_audio(os.path.join(folder, name))}
+    return sorted(found)
+
+
+def _looks_like_audio(path: str) -> bool:
+    """By its suffix, or by that of what it links to."""
+    paths = (path, os.path.realpath(path)) if os.path.islink(path) else (path,)
+    return any(os.path.splitext(each)[1].lower() in AUDIO_SUFFIXES for each in paths)

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from exdiff_cli import signing
 from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.cli import app
+from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.engine import RunOptions, enhance_all
 from exdiff_cli.errors import LockedError, UsageError
 from exdiff_cli.lock import locked
+from exdiff_cli.manifest import Manifest
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 from exdiff_cli.report.sidecar import sidecar_path
 from exdiff_cli.settings import Resources
@@ -89,6 +92,68 @@ def test_missing_and_added_ones_are_named(signed: Path, key: Path) -> None:
         ("a.wav", "missing"),
         ("a.wav", "not in the manifest"),
         ("foreign.wav", "not in the manifest"),
+    ]
+
+
+def plant(out: Path, name: str) -> Path:
+    """A copy of a result with its report, that nobody made there."""
+    target = out / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(sidecar_path(out / "a.wav"), sidecar_path(target))
+    return Path(shutil.copy(out / "a.wav", target))
+
+
+@pytest.mark.parametrize("is_signed_after", [False, True])
+def test_what_is_named_like_a_recording_that_failed(signed: Path, key: Path, is_signed_after: bool) -> None:
+    with Manifest.open(signed) as manifest:
+        manifest.fail(Path("bad.wav"), signed.parent / "bad.wav", "no sound")
+    if is_signed_after:
+        signing.sign(signed, signing.load_private_key(key))
+    assert found_signed(signed, key) == []
+    plant(signed, "bad.wav")
+    assert found_signed(signed, key) == [("bad.wav", "left over")]
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "failed", "skipped"])
+def test_a_row_that_was_added_vouches_for_nothing(signed: Path, key: Path, state: str) -> None:
+    values = f"'evil.wav', '/evil.wav', '{state}', '2026', 'evil.wav'"
+    alter(signed, f"INSERT INTO recordings (relative, source, state, updated_at, output) VALUES ({values})")
+    plant(signed, "evil.wav")
+    assert found_signed(signed, key) == [("evil.wav", "left over")]
+
+
+def test_an_older_row_in_another_part_vouches_for_nothing(signed: Path, key: Path) -> None:
+    """For a recording that is signed, with another result."""
+    with Manifest.open(signed, read_only=True) as manifest:
+        row = manifest.get(Path("a.wav"))
+    assert row is not None
+    with Manifest.open(signed, "shard-1-of-2") as manifest:
+        manifest.restore([replace(row, output=Path("evil.wav"), updated_at="2000")])
+    plant(signed, "evil.wav")
+    assert found_signed(signed, key) == [("evil.wav", "left over")]
+
+
+def test_nothing_is_hidden_by_a_state_folder(signed: Path, key: Path, finished: Path) -> None:
+    (signed / "new" / STATE_FOLDER).mkdir(parents=True)
+    plant(signed, "new/evil.wav")
+    shutil.copy(signed / "a.wav", signed / "new" / STATE_FOLDER / "deeper.wav")
+    assert found_signed(signed, key) == [
+        ("evil.wav", "not in the manifest"),
+        ("deeper.wav", "not in the manifest"),
+    ]
+    shutil.copytree(finished, signed / "sub" / "whole")
+    assert ("whole", "another output folder") in found_signed(signed, key)
+
+
+def test_nothing_is_hidden_behind_a_link(signed: Path, key: Path, tmp_path: Path) -> None:
+    store(tmp_path / "elsewhere" / "evil.wav", 0.1)
+    (signed / "linked").symlink_to(tmp_path / "elsewhere")
+    (signed / "notes").symlink_to(tmp_path / "elsewhere" / "evil.wav")
+    (signed / "again").symlink_to(signed / "sub")
+    assert found_signed(signed, key) == [
+        ("again", "linked folder"),
+        ("notes", "not in the manifest"),
+        ("evil.wav", "not in the manifest"),
     ]
 
 
@@ -283,6 +348,18 @@ def test_the_commands(out: Path, tmp_path: Path) -> None:
     assert (signing.signature_folder(out) / "signed.jsonl").read_bytes() == before
 
 
+def test_a_folder_with_strangers_is_not_signed(out: Path, key: Path) -> None:
+    store(out / "foreign.wav", 0.1)
+    (out / "notes.txt").write_text("no audio")
+    refused = call("sign", out, "--key", key)
+    assert refused.exit_code == 3
+    assert f"{out / 'foreign.wav'}: not in the manifest" in refused.stdout
+    assert not (signing.signature_folder(out) / "signed.jsonl").exists()
+    (out / "foreign.wav").unlink()
+    assert call("sign", out, "--key", key).exit_code == 0
+    assert found_signed(out, key) == []
+
+
 @pytest.mark.parametrize("arguments", [[], ["OUT"], ["--key", "k"], ["OUT", "--new-key", "k"]])
 def test_wrong_calls(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -297,3 +374,13 @@ def test_a_run_signs_at_its_end(bundle_folder: Path, key: Path, tmp_path: Path) 
     assert result.exit_code == 3
     assert found_signed(tmp_path / "calls-enhanced", key) == []
     assert [str(facts.relative) for facts in signing.read_signed(tmp_path / "calls-enhanced")] == ["a.wav"]
+
+
+def test_a_run_that_cannot_sign_says_so_in_its_summary(bundle_folder: Path, key: Path, tmp_path: Path) -> None:
+    calls, out = store(tmp_path / "calls" / "a.wav", 0.4).parent, tmp_path / "calls-enhanced"
+    (out / STATE_FOLDER).mkdir(parents=True)
+    (out / STATE_FOLDER / "signature").write_text("no folder")
+    result = call("enhance", calls, "--bundle", bundle_folder, "--steps", 0, "--sign-key", key, "--json")
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert (summary["message_type"], summary["done"], summary["exit_code"], result.exit_code) == ("summary", 1, 3, 3)
+    assert "not signed" in summary["problems"][0]

@@ -40,7 +40,7 @@ from exdiff_cli.commands.options import (
 )
 from exdiff_cli.commands.report import ReportOption, report_run
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
-from exdiff_cli.errors import NoInputError, UsageError
+from exdiff_cli.errors import ExdiffError, NoInputError, UsageError
 from exdiff_cli.guard import OnRisk
 from exdiff_cli.jobs import Jobs
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
@@ -50,6 +50,8 @@ from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.storage import Storage, parse_bit_rate
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from exdiff_cli.bundle import Bundle
     from exdiff_cli.engine import RunOptions, RunResult
 
@@ -199,7 +201,7 @@ def enhance(
     from exdiff_cli.gates import Gates, reports_of, shortfalls
     from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
     from exdiff_cli.query import ask
-    from exdiff_cli.signing import load_private_key, sign
+    from exdiff_cli.signing import load_private_key
 
     is_stream = DASH in (paths or [])
     if is_stream:
@@ -264,10 +266,20 @@ def enhance(
         result.shortfalls = shortfalls(gates, done if is_stream else reports_of(target))
     if report and not is_stream:
         report_run(result, price_per_hour)
-    show_result(result, as_json)
     if signer is not None:
-        say(f"exdiff: {sign(target, signer, SIGNING_WAIT)} results signed")
+        sign_run(result, signer)
+    show_result(result, as_json)
     raise typer.Exit(result.exit_code)
+
+
+def sign_run(result: RunResult, signer: Ed25519PrivateKey) -> None:
+    """Sign the folder at the end of a run. Whatever goes wrong with it is a problem of the run."""
+    from exdiff_cli.signing import sign
+
+    try:
+        say(f"exdiff: {sign(result.output, signer, SIGNING_WAIT)} results signed")
+    except ExdiffError as error:
+        result.problems.append(f"not signed: {error}")
 
 
 def show_result(result: RunResult, as_json: bool) -> None:

@@ -50,7 +50,7 @@ def sign(
     if output is None or key is None:
         raise UsageError("sign: name an output folder and its --key, or make one with --new-key FILE")
     private = signing.load_private_key(key)
-    _, count = show_findings(output, None, as_json)
+    _, count = show_findings(output, None, as_json, is_strict=True)
     signed = 0 if count else signing.sign(output, private)
     if as_json:
         print_json({"message_type": "summary", "signed": signed, "findings": count})

@@ -53,14 +53,16 @@ def verify(
     raise typer.Exit(ExitCode.SOME_FAILED if count else ExitCode.OK)
 
 
-def show_findings(output: Path, key: Ed25519PublicKey | None, as_json: bool) -> tuple[int, int]:
+def show_findings(
+    output: Path, key: Ed25519PublicKey | None, as_json: bool, is_strict: bool = False
+) -> tuple[int, int]:
     """Verify an output folder and print what is found; how many results there are, and how many findings."""
     from exdiff_cli.status import read_status
     from exdiff_cli.verify import verify as check
 
     total, count = read_status(output).counts["done"], 0
     with tqdm(total=total, desc="verifying", unit="file", disable=no_bar(), leave=False) as bar:
-        for finding in check(output, bar.update, key):
+        for finding in check(output, bar.update, key, is_strict):
             count += 1
             if as_json:
                 print_json(finding.as_json())
