@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from exdiff_cli.audio.io import file_sha256, probe
 from exdiff_cli.audio.provenance import Provenance, read_provenance
-from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import ExitCode, RecordingError, UsageError
-from exdiff_cli.manifest import Manifest
+from exdiff_cli.manifest import Row, State
 from exdiff_cli.report.sidecar import GuardMark, QualityReport, TakenFrom, read_sidecar, sidecar_path
-from exdiff_cli.status import parts_of
+from exdiff_cli.signing import Facts
+from exdiff_cli.status import all_manifests, holds_manifest, latest_row
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,12 @@ def examine(file: Path) -> Inspection:
     recording, sha256 = probe(file), file_sha256(file)
     tag = tuple(read_provenance(file, recording.container, recording.subtype))
     path, report, problem = _report_of(file)
-    wrong = [problem] if problem else []
+    wrong, row = [problem] if problem else [], _row_of(file)
     if report is not None:
         wrong += _contradictions(report, sha256, tag)
-    original = None if report is None else _original(file, report)
+    if row is not None and row.state is State.DONE:
+        wrong += _against_manifest(row, sha256, path, report)
+    original = None if report is None else row.source if row is not None else _if_absolute(report)
     state = "unknown" if report is None or original is None else _state(original, report.input.sha256)
     if state == "changed":
         wrong.append(f"the original is not the file any more of which it was made: {original}")
@@ -126,6 +129,8 @@ def _contradictions(report: QualityReport, sha256: str, tag: tuple[Provenance, .
     if sha256 != report.output.sha256:
         found.append(f"it is not the file that its report describes, which had sha256 {report.output.sha256}")
     if report.taken_from is TakenFrom.ORIGINAL:  # which has the tag that it had, if any
+        if tag and tag[-1].original_sha256 == report.input.sha256:
+            found.append("its report says that it is the original itself, and its tag that it was made of that")
         return found
     if tag and tag[-1].original_sha256 != report.input.sha256:
         found.append("tag and report name different originals")
@@ -134,25 +139,30 @@ def _contradictions(report: QualityReport, sha256: str, tag: tuple[Provenance, .
     return found
 
 
-def _original(file: Path, report: QualityReport) -> Path | None:
-    """Where it lay: by the manifest, if the file is still in its folder, else by the report, where that says all."""
+def _against_manifest(row: Row, sha256: str, path: Path | None, report: QualityReport | None) -> list[str]:
+    found, known = [], Facts.of_row(row)
+    if row.output_sha256 not in (None, sha256):
+        found.append(f"it is not the file of the manifest, which had sha256 {row.output_sha256}")
+    if report is None or path is None:
+        return found
+    if row.report_sha256 not in (None, file_sha256(path)):
+        found.append("its report is not as it was made: the manifest has another sha256 of it")
+    if altered := known.differing(known.as_reported(report)):
+        found.append(f"its report and the manifest differ: {', '.join(altered)}")
+    return found
+
+
+def _row_of(file: Path) -> Row | None:
+    """What the manifest says of it, if it is still in its folder and that can be read."""
     path = file.absolute()
     for folder in path.parents:
-        if (folder / STATE_FOLDER).is_dir():
-            try:
-                return _by_manifest(folder, path.relative_to(folder)) or _if_absolute(report)
-            except UsageError:  # damaged, gone, or of another version
-                break
-    return _if_absolute(report)
-
-
-def _by_manifest(output: Path, result: Path) -> Path | None:
-    for part in parts_of(output):
-        with Manifest.open(output, part, read_only=True) as manifest:
-            owner = manifest.owner_of(result)
-            row = None if owner is None else manifest.get(owner)
-            if row is not None:
-                return row.source
+        if holds_manifest(folder):
+            with suppress(UsageError), all_manifests(folder) as manifests:  # damaged, gone, or of another version
+                result = path.relative_to(folder)
+                owners = {owner for manifest in manifests if (owner := manifest.owner_of(result)) is not None}
+                rows = (latest_row(manifests, owner) for owner in owners)
+                return next((row for row in rows if row is not None and row.result == result), None)
+            break
     return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from recordings import store
-from tampering import enhance_two, flip
+from tampering import alter, enhance_two, flip
 from typer.testing import CliRunner
 
 from exdiff_cli.audio.io import file_sha256
@@ -18,7 +18,7 @@ from exdiff_cli.cli import app
 from exdiff_cli.discover import STATE_FOLDER
 from exdiff_cli.errors import ExitCode, RecordingError, UsageError
 from exdiff_cli.inspection import examine
-from exdiff_cli.report.sidecar import GuardMark, read_sidecar, sidecar_path, to_json
+from exdiff_cli.report.sidecar import GuardMark, TakenFrom, read_sidecar, sidecar_path, to_json
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,47 @@ def test_tag_and_report_that_do_not_belong_together(root: Path) -> None:
     assert "is not a quality report" in found.wrong[0]
 
 
+def rewrite(path: Path, part: str | None = None, **changes: object) -> None:
+    """Change fields of a report, or of a part of it."""
+    report = read_sidecar(path)
+    changes = changes if part is None else {part: getattr(report, part).model_copy(update=changes)}
+    path.write_text(to_json(report.model_copy(update=changes)))
+
+
+def test_a_report_that_is_not_the_one_of_the_manifest(root: Path) -> None:
+    report = sidecar_path(root / "out" / "a.wav")
+    rewrite(report, guard=(), changes=("nothing worth a word",))
+    found = examine(root / "out" / "a.wav")
+    assert found.wrong == ("its report is not as it was made: the manifest has another sha256 of it",)
+    assert found.exit_code is ExitCode.SOME_FAILED
+    alter(root / "out", "UPDATE recordings SET report_sha256 = NULL WHERE relative = 'a.wav'")
+    assert examine(root / "out" / "a.wav").wrong == ()  # as an older exdiff left it
+    rewrite(report, settings_key="x")
+    assert examine(root / "out" / "a.wav").wrong == ("its report and the manifest differ: settings_key",)
+
+
+def test_a_file_and_a_report_that_fit_each_other_and_not_the_manifest(root: Path) -> None:
+    path = root / "out" / "a.wav"
+    flip(path, 1_000)
+    rewrite(sidecar_path(path), "output", sha256=file_sha256(path))
+    (root / "out" / "sub" / STATE_FOLDER).mkdir()  # which hides nothing
+    assert any("not the file of the manifest" in each for each in examine(path).wrong)
+    second = root / "out" / "sub" / "b.flac"
+    rewrite(sidecar_path(second), seed=7)
+    assert any("report is not as it was made" in each for each in examine(second).wrong)
+
+
+def test_a_report_that_makes_a_result_an_original(root: Path) -> None:
+    shutil.rmtree(root / "out" / STATE_FOLDER)
+    path = sidecar_path(root / "out" / "a.wav")
+    rewrite(path, taken_from=TakenFrom.ORIGINAL)
+    assert examine(root / "out" / "a.wav").wrong == (
+        "its report says that it is the original itself, and its tag that it was made of that",
+    )
+    rewrite(path, "input", sha256="e" * 64)  # as of a recording that had been enhanced before
+    assert not any("original itself" in each for each in examine(root / "out" / "a.wav").wrong)
+
+
 def test_marks_and_changes_are_told(root: Path) -> None:
     path = sidecar_path(root / "out" / "a.wav")
     mark = GuardMark(start_s=0.1, end_s=0.25, channels=(0, 1), reason="speech of another colour", decibels=12.3)
@@ -107,6 +148,7 @@ def test_a_file_of_a_format_without_tags_has_its_report(bundle: Bundle, root: Pa
     report = read_sidecar(path)
     output = report.output.model_copy(update={"sha256": file_sha256(plain)})
     path.write_text(to_json(report.model_copy(update={"output": output})))
+    shutil.rmtree(root / "out" / STATE_FOLDER)
     found = examine(plain)
     assert (found.tag, found.exit_code, found.wrong) == ((), ExitCode.OK, ())
 
