@@ -29,7 +29,7 @@ from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError, TakenError, UsageError
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked, state_folder
-from exdiff_cli.manifest import MadeWith, Manifest, State, fingerprint, is_another
+from exdiff_cli.manifest import MANIFEST, MadeWith, Manifest, State, fingerprint, is_another
 from exdiff_cli.no_harm import complete
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
@@ -213,14 +213,19 @@ def enhance_found(
 
 
 def refuse_other_shards(output: Path, part: str) -> None:
-    """UsageError where the folder was worked on in another number of shards: a recording would be in two of them.
+    """UsageError where the folder was worked on in other parts: a recording would be in two of them.
 
-    Nothing is lost with their state folders; the next run knows results by their reports.
+    Those are another number of shards, or the whole of it. Nothing is lost with their state; the next run knows results
+    by their reports.
     """
-    for other in sorted(state_folder(output).glob("shard-*-of-*")):
-        if part and other.name.rpartition("-")[2] != part.rpartition("-")[2]:
-            problem = f"{output}: was worked on in another number of shards"
-            raise UsageError(f"{problem}; give --shard with that, or remove {other.parent}/shard-*")
+    state = state_folder(output)
+    for other in sorted(state.glob("shard-*-of-*")):
+        if other.name.rpartition("-")[2] != part.rpartition("-")[2]:
+            problem = f"{output}: was worked on in {'another number of ' if part else ''}shards"
+            raise UsageError(f"{problem}; give --shard with that, or remove {state}/shard-*")
+    if part and (state / MANIFEST).exists():
+        remedy = f"leave out --shard, or remove {state / MANIFEST}"
+        raise UsageError(f"{output}: was worked on without --shard; {remedy}")
 
 
 def made_with(bundle: Bundle, settings: Settings) -> MadeWith:

@@ -30,6 +30,8 @@ from exdiff_cli.publish import publish_text
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 30.0
+MANIFEST = "manifest.sqlite"
+
 PAGE_ROWS = 500
 
 _TABLE = """
@@ -189,7 +191,7 @@ class Manifest:
         Raises UsageError where a newer exdiff wrote it, the folder cannot be written, or, if ``read_only``,
         there is no sound manifest of this version; StateError where the disk refuses to let it be read.
         """
-        path = state_folder(folder, part) / "manifest.sqlite"
+        path = state_folder(folder, part) / MANIFEST
         if read_only:
             return cls(path, _open_to_read(path), read_only=True, set_aside=None)
         set_aside = None

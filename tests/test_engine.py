@@ -827,10 +827,17 @@ def test_another_number_of_shards_is_refused(run: Run, calls: Path, tmp_path: Pa
     done = sum(run_shard(number, 2).done_count for number in (1, 2))
     with pytest.raises(UsageError, match="another number of shards"):
         run_shard(1, 3)
+    with pytest.raises(UsageError, match="was worked on in shards; give --shard with that, or remove"):
+        run(calls, out)
     for folder in (out / ".exdiff").glob("shard-*"):
         shutil.rmtree(folder)
     results = [run_shard(number, 3) for number in (1, 2, 3)]
     assert (done, sum(result.skipped for result in results)) == (3, 3)
+    for folder in (out / ".exdiff").glob("shard-*"):
+        shutil.rmtree(folder)
+    assert run(calls, out).skipped == 3
+    with pytest.raises(UsageError, match="was worked on without --shard; leave out --shard, or remove"):
+        run_shard(1, 2)
 
 
 def test_what_nobody_has_written_to_for_an_hour_is_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from recordings import store
 from tampering import OTHER, alter, enhance_two, flip
 from typer.testing import CliRunner
 
+from exdiff_cli import engine
 from exdiff_cli.audio.io import file_sha256
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.cli import app
@@ -138,6 +139,8 @@ def test_an_earlier_result_of_another_format(out: Path) -> None:
 def test_what_is_done_anew_in_shards_or_whole_is_as_it_was_done_last(
     out: Path, finished: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, is_whole_first: bool
 ) -> None:
+    """Runs refuse such a mix now; folders of an older version may hold one."""
+    monkeypatch.setattr(engine, "refuse_other_shards", lambda *_: None)
     monkeypatch.setattr(Dnsmos, "score", lambda model, windows: [DnsmosScore(3.0, 3.0, 3.0) for _ in windows])
     if not is_whole_first:
         (out / STATE_FOLDER / "shard-1-of-1").mkdir()
