@@ -122,6 +122,8 @@ def test_a_manifest_that_is_gone_is_rebuilt_too(enhance: Enhance, out: Path, cap
 
 
 def test_a_part_takes_only_what_is_its_own(enhance: Enhance, out: Path, source: Path, bundle: Bundle) -> None:
+    for path in (out / ".exdiff").glob("manifest.sqlite*"):
+        path.unlink()
     options = RunOptions(part="shard-1-of-2")
     result = enhance_all([source / "a.wav"], out, bundle, short_settings(bundle, steps=0), Resources(), None, options)
     assert result.skipped == 1
