@@ -160,8 +160,7 @@ def test_nothing_is_hidden_behind_a_link(signed: Path, key: Path, tmp_path: Path
 @pytest.mark.usefixtures("finished")
 def test_what_was_done_since_is_named_until_it_is_signed(signed: Path, key: Path, bundle: Bundle) -> None:
     late = store(signed.with_name("late") / "c.wav", 0.3)
-    options = RunOptions(part="shard-1-of-2")
-    enhance_all([late], signed, bundle, short_settings(bundle, steps=0), Resources(), None, options)
+    enhance_all([late], signed, bundle, short_settings(bundle, steps=0), Resources())
     assert list(verify(signed)) == []
     assert found_signed(signed, key) == [("c.wav", "not signed")]
     assert signing.sign(signed, signing.load_private_key(key)) == 3
