@@ -67,11 +67,12 @@ def main(valid: Path) -> None:
         piece = Piece(signal, len(signal), seed)
         speech = enhancers["guarded"].speech(piece)
         made = {name: enhancer([piece])[0] for name, enhancer in enhancers.items()}
-        others = draws(enhancers["sample"], signal, seed)
-        for name in ("sample", "guarded"):
-            found = strangeness(signal, made["Extract"], made[name], speech, others).by_reason()
+        others = {"sample": draws(enhancers["sample"], signal, seed), "guarded": []}
+        for name in others:
+            found = strangeness(signal, made["Extract"], made[name], speech, others[name]).by_reason()
             for reason, frames in found.items():
-                apart[kind, reason, name] += frames[~np.isnan(frames)].tolist()
+                if not np.isnan(frames).all():
+                    apart[kind, reason, name] += frames[~np.isnan(frames)].tolist()
         for name, each in {"input": signal, **made}.items():
             spoken[kind, name].append(float((activity(each) >= SPOKEN).mean()))
         taken[kind].append(float((made["guarded"] != made["sample"]).mean()))

@@ -81,7 +81,7 @@ class Limits:
     added: float = 6.0
     strayed: float = 11.0
     jumped: float = 14.5
-    unsure: float = 6.0
+    unsure: float = 0.5
 
 
 LIMITS = Limits()
