@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 from exdiff_cli.measures import Floats
 
@@ -16,11 +19,21 @@ REACH = 16
 _WORTH_A_LOOK = 0.5
 """Around samples below half of the peak so far no peak of a real recording is a higher one."""
 
+_BLOCK = 256
+
+_FILTER = firwin(20 * OVERSAMPLING + 1, 1 / OVERSAMPLING, window=("kaiser", 5.0))
+"""What :func:`scipy.signal.resample_poly` would design anew each time."""
+
 
 def true_peaks(samples: Floats) -> NDArray[np.float64]:
     """The largest magnitude of any channel of ``(channels, n)`` around each sample, between samples too, ``(n,)``."""
-    between = np.abs(resample_poly(samples.astype(np.float64), OVERSAMPLING, 1, axis=1)).max(axis=0)
-    return np.maximum(between.reshape(-1, OVERSAMPLING).max(axis=1), np.abs(samples).max(axis=0))
+    between = np.abs(resample_poly(samples.astype(np.float64), OVERSAMPLING, 1, axis=1, window=_FILTER))
+    # Phase by phase: NumPy takes the maximum over an axis of four far more slowly.
+    return reduce(np.maximum, (*_rows(between, OVERSAMPLING), *_rows(np.abs(samples), 1)))
+
+
+def _rows(magnitudes: Floats, phases: int) -> list[Floats]:
+    return [row[phase::phases] for row in magnitudes for phase in range(phases)]
 
 
 class TruePeakMeter:
@@ -28,16 +41,25 @@ class TruePeakMeter:
 
     def __init__(self, channels: int) -> None:
         self._peak = 0.0
-        self._before: Floats = np.zeros((channels, 2 * REACH))
+        self._waiting: Floats = np.zeros((channels, 2 * REACH))
 
     def push(self, chunk: Floats) -> None:
         """Take more samples; the last few are looked at with those that follow."""
-        waiting = np.concatenate([self._before, chunk], axis=1)
-        self._before = waiting[:, -2 * REACH :]
-        if np.abs(waiting).max() > _WORTH_A_LOOK * self._peak:
-            self._peak = max(self._peak, float(true_peaks(waiting)[REACH:-REACH].max(initial=0.0)))
+        waiting = np.concatenate([self._waiting, chunk], axis=1)
+        count = (waiting.shape[1] - 2 * REACH) // _BLOCK
+        self._waiting = waiting[:, count * _BLOCK :]
+        if count:
+            blocks = sliding_window_view(waiting, _BLOCK + 2 * REACH, axis=1)[:, ::_BLOCK].reshape(-1, _BLOCK + 2 * REACH)
+            self._look_at(blocks)
+
+    def _look_at(self, blocks: Floats) -> None:
+        highest = np.maximum(blocks.max(axis=1), -blocks.min(axis=1))
+        self._peak = max(self._peak, float(highest.max()))
+        worth_it = blocks[highest > _WORTH_A_LOOK * self._peak]
+        if len(worth_it):
+            self._peak = max(self._peak, float(true_peaks(worth_it)[REACH:-REACH].max()))
 
     def result(self) -> float:
         """The highest so far, as if silence followed."""
-        ending = np.pad(self._before, ((0, 0), (0, 2 * REACH)))
+        ending = np.pad(self._waiting, ((0, 0), (0, 2 * REACH)))
         return max(self._peak, float(true_peaks(ending)[REACH:].max()))
