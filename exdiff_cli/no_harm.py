@@ -39,13 +39,13 @@ def complete(stream: RecordingStream, enhancer: Enhancer, go_on: GoOn = lambda: 
             break
         told.append(f"rated {_fall(report):.2f} below the recording by DNSMOS: {_NAMES[taken]} taken instead")
         remedy(stream, enhancer, go_on)
-        report = _report(stream, enhancer)
+        report = _report(stream, enhancer, is_suspect=True)
     changes = (*told, *report.changes)
     return report.model_copy(update={"changes": changes, "flags": _flags(report)})
 
 
-def _report(stream: RecordingStream, enhancer: Enhancer) -> QualityReport:
-    report = build_report(stream, enhancer.settings, enhancer.bundle)
+def _report(stream: RecordingStream, enhancer: Enhancer, is_suspect: bool = False) -> QualityReport:
+    report = build_report(stream, enhancer.settings, enhancer.bundle, is_suspect)
     settings = enhancer.settings
     if settings.on_risk is OnRisk.FAIL and settings.query == SPEECH and _fall(report) > HARMED:
         problem = f"its result is rated {_fall(report):.2f} below it by DNSMOS"

@@ -26,7 +26,7 @@ LOUDNESS = (-50.0, -5.0)
 
 MOST_DRAWS = 16
 
-RESULT_VERSION = 5
+RESULT_VERSION = 6
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
 

@@ -19,24 +19,27 @@ from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhanced
+from exdiff_cli.guard import Reason, Risk
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.measures.talk import Talk
 from exdiff_cli.report import build
-from exdiff_cli.report.build import FILTERED, NOTICE, WINDOW_SECONDS, build_report, cut_windows
+from exdiff_cli.report.build import FILTERED, NOTICE, UNRATED, WINDOW_SECONDS, build_report, cut_windows
 from exdiff_cli.report.sidecar import QualityReport
 from exdiff_cli.stream import RecordingStream
 
 
-def report_of(source: Path, bundle: Bundle, **changes: Any) -> QualityReport:
-    """The report of ``source`` where halving it is all that the models do."""
+def report_of(
+    source: Path, bundle: Bundle, factor: float = 0.5, risks: tuple[Risk, ...] = (), **changes: Any
+) -> QualityReport:
+    """The report of ``source`` where halving it, or another factor, is all that the models do."""
     settings, target = short_settings(bundle, seed=5, **changes), source.parent / "out" / source.name
     job = Job(source, Path(source.name))
     stream = RecordingStream(job, probe(source), fingerprint(source), target, settings, 16_000)
     for piece in stream.pieces():
-        stream.accept(piece, Enhanced(np.float32(0.5) * piece.piece.samples))
+        stream.accept(piece, Enhanced(np.float32(factor) * piece.piece.samples, risks))
     stream.complete()
     report = build_report(stream, settings, bundle)
     stream.publish()
@@ -58,7 +61,25 @@ def test_a_report_says_what_is_there(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_a_report_says_where_nothing_is_made_up(tmp_path: Path, bundle: Bundle) -> None:
-    assert report_of(store(tmp_path / "a.wav", 1.0), bundle, steps=0).notes == (FILTERED,)
+    assert report_of(store(tmp_path / "a.wav", 3.0), bundle, steps=0).notes == (FILTERED,)
+
+
+def test_what_is_too_short_is_not_rated_and_says_so(tmp_path: Path, bundle: Bundle) -> None:
+    report = report_of(store(tmp_path / "a.wav", 2.0), bundle, factor=0.9)
+    assert (report.before.dnsmos, report.after.dnsmos, report.gain) == (None, None, None)
+    assert UNRATED in report.notes
+    assert report.before.speech_share is not None
+
+
+@pytest.mark.parametrize(
+    ("factor", "risks"), [(0.25, ()), (0.9, (Risk(0, 512, Reason.ADDED, 9.0),))], ids=["lost speech", "guard"]
+)
+def test_what_is_short_but_suspect_is_rated(
+    tmp_path: Path, bundle: Bundle, factor: float, risks: tuple[Risk, ...]
+) -> None:
+    report = report_of(store(tmp_path / "a.wav", 2.0), bundle, factor, risks)
+    assert report.gain is not None
+    assert UNRATED not in report.notes
 
 
 def test_measures_are_of_both_files(tmp_path: Path, bundle: Bundle) -> None:
@@ -129,7 +150,7 @@ def test_a_result_is_heard_where_its_recording_is(
     """Also if the channels of the result do not cancel each other any more, and the other one is louder."""
     heard: list[Samples] = []
 
-    def measured(windows: list[Samples]) -> Talk:
+    def measured(windows: list[Samples], speech: list[Any]) -> Talk:
         heard.extend(windows)
         return Talk(0.0, None)
 

@@ -57,7 +57,7 @@ def report_of(result: RunResult) -> QualityReport:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    store(tmp_path / "in" / "a.wav", 2.3, rate=44_100, channels=2)
+    store(tmp_path / "in" / "a.wav", 3.3, rate=44_100, channels=2)
     return tmp_path
 
 
@@ -119,7 +119,7 @@ def test_a_kept_recording_is_sample_by_sample_itself(
 ) -> None:
     """Clipped as it is, so that peaks between its samples exceed full scale."""
     (tmp_path / "in").mkdir()
-    soundfile.write(tmp_path / "in" / name, np.clip(12 * talk(1.0)[0], -1, 1), 16_000, subtype)
+    soundfile.write(tmp_path / "in" / name, np.clip(12 * talk(3.0)[0], -1, 1), 16_000, subtype)
     rates(BEFORE - 0.5, BEFORE)
     report = report_of(run(tmp_path, bundle, on_risk=OnRisk.KEEP_ORIGINAL, loudness=loudness))
     assert report.taken_from is TakenFrom.ORIGINAL
@@ -168,7 +168,7 @@ def test_keep_original_does_not_try_extract(folder: Path, bundle: Bundle, rates:
 
 
 def test_a_kept_recording_of_a_low_rate_is_not_extended(tmp_path: Path, bundle: Bundle, rates: Any) -> None:
-    store(tmp_path / "in" / "a.wav", 2.3, rate=8_000)
+    store(tmp_path / "in" / "a.wav", 3.3, rate=8_000)
     rates(BEFORE - 0.5, BEFORE)
     report = report_of(run(tmp_path, bundle, on_risk=OnRisk.KEEP_ORIGINAL, extend_band=True))
     assert report.output.sample_rate == 8_000

@@ -15,6 +15,9 @@ from exdiff_cli.measures.packaged import onnx_session
 WINDOW_SAMPLES = 144_160
 """Length of a DNSMOS window: 9.01 s."""
 
+MOST_WINDOWS = 12
+"""Of a recording are looked at; of an hour of talk they tell as much as all of it."""
+
 _WINDOW_SECONDS = WINDOW_SAMPLES // SAMPLE_RATE
 
 
@@ -78,8 +81,8 @@ def mean_score(scores: Sequence[DnsmosScore]) -> DnsmosScore | None:
     return DnsmosScore(sig, bak, ovrl)
 
 
-def choose_windows(energy: Floats, samples: int, limit: int = 12) -> list[int]:
-    """Choose which windows of a recording to score: at most ``limit``, where most of the energy is.
+def choose_windows(energy: Floats, samples: int, limit: int = MOST_WINDOWS) -> list[int]:
+    """Choose which windows of a recording to look at: at most ``limit``, where most of the energy is.
 
     ``energy`` is ``(seconds,)``, as in :attr:`Profile.energy`; ``samples`` the recording's length at 16 kHz.
     Returns the starts in whole seconds, ascending; ``[0]`` for less than a window, see :func:`fill_window`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exdiff_cli.measures import Floats
-from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
+from exdiff_cli.measures.activity import FRAME_SAMPLES
 
 SPOKEN, SILENT = 0.5, 0.15
 """The detector's probabilities from which on somebody speaks, and below which nobody does."""
@@ -30,16 +30,27 @@ class Talk:
     snr_db: float | None
 
 
-def measure_talk(windows: Sequence[Floats]) -> Talk:
-    """Of windows ``(samples,)`` at 16 kHz of one recording, each heard by itself."""
-    speech = np.concatenate([activity(window) for window in windows])
-    power = np.concatenate([_powers(window) for window in windows])
-    spoken, silent = speech >= SPOKEN, speech < SILENT
+def measure_talk(windows: Sequence[Floats], speech: Sequence[Floats]) -> Talk:
+    """Of windows ``(samples,)`` at 16 kHz of one recording; ``speech`` has the detector's probabilities of each."""
+    probabilities, power = np.concatenate(speech), np.concatenate([_powers(window) for window in windows])
+    spoken, silent = probabilities >= SPOKEN, probabilities < SILENT
     snr = None
     if min(spoken.sum(), silent.sum()) >= LEAST_FRAMES:
         noise = power[silent].mean()
         snr = _decibels(max(power[spoken].mean() - noise, 0.0), noise)
     return Talk(round(float(spoken.mean()), 4), snr)
+
+
+def fall_of_speech(before: Sequence[Floats], after: Sequence[Floats], speech: Sequence[Floats]) -> float:
+    """By how many decibels the frames of ``before`` in which somebody speaks are fainter ``after``; 0 without any.
+
+    Windows as in :func:`measure_talk`, the same ones of both; ``speech`` is of those before.
+    """
+    spoken = np.concatenate(speech) >= SPOKEN
+    if not spoken.any():
+        return 0.0
+    given, left = (np.concatenate([_powers(window) for window in each])[spoken].mean() for each in (before, after))
+    return _decibels(given, left)
 
 
 def _powers(window: Floats) -> Floats:

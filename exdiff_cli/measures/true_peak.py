@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -29,11 +27,10 @@ def true_peaks(samples: Floats) -> NDArray[np.float64]:
     """The largest magnitude of any channel of ``(channels, n)`` around each sample, between samples too, ``(n,)``."""
     between = np.abs(resample_poly(samples.astype(np.float64), OVERSAMPLING, 1, axis=1, window=_FILTER))
     # Phase by phase: NumPy takes the maximum over an axis of four far more slowly.
-    return reduce(np.maximum, (*_rows(between, OVERSAMPLING), *_rows(np.abs(samples), 1)))
-
-
-def _rows(magnitudes: Floats, phases: int) -> list[Floats]:
-    return [row[phase::phases] for row in magnitudes for phase in range(phases)]
+    highest = np.abs(samples).max(axis=0).astype(np.float64)
+    for phase in range(OVERSAMPLING):
+        np.maximum(highest, between[:, phase::OVERSAMPLING].max(axis=0), out=highest)
+    return highest
 
 
 class TruePeakMeter:
@@ -49,7 +46,9 @@ class TruePeakMeter:
         count = (waiting.shape[1] - 2 * REACH) // _BLOCK
         self._waiting = waiting[:, count * _BLOCK :]
         if count:
-            blocks = sliding_window_view(waiting, _BLOCK + 2 * REACH, axis=1)[:, ::_BLOCK].reshape(-1, _BLOCK + 2 * REACH)
+            blocks = sliding_window_view(waiting, _BLOCK + 2 * REACH, axis=1)[:, ::_BLOCK].reshape(
+                -1, _BLOCK + 2 * REACH
+            )
             self._look_at(blocks)
 
     def _look_at(self, blocks: Floats) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -15,10 +15,12 @@ from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.guard import Mark
-from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE
+from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE, Floats
+from exdiff_cli.measures.activity import activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
 from exdiff_cli.measures.meter import Meter
-from exdiff_cli.measures.talk import Talk, measure_talk
+from exdiff_cli.measures.rated import LEAST_SECONDS, SUSPECT_DECIBELS, rated_windows
+from exdiff_cli.measures.talk import Talk, fall_of_speech, measure_talk
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, GuardMark, Measures, QualityReport, TakenFrom
 from exdiff_cli.settings import Settings
 from exdiff_cli.stream import RecordingStream
@@ -26,21 +28,27 @@ from exdiff_cli.stream import RecordingStream
 WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
 NOTICE = "enhanced sound is partly generated: it is no evidence of what was said; the original is"
 FILTERED = "enhanced sound is filtered, and none of it generated; the original is the evidence"
+UNRATED = f"too short to be rated by DNSMOS: shorter than {LEAST_SECONDS:g} s"
 KEPT = "the recording itself, not enhanced"
 
 
-def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) -> QualityReport:
+def build_report(
+    stream: RecordingStream, settings: Settings, bundle: Bundle, is_suspect: bool = False
+) -> QualityReport:
     """Score the original and the complete result on the same windows and describe both.
 
-    Heard is the mean of the channels, or the loudest of them where those of the original cancel each other.
+    Heard is the mean of the channels, or the loudest of them where those of the original cancel each other. One
+    that ``is_suspect`` is rated however short it is.
     """
     began = perf_counter()
     source, result = stream.recording, probe(stream.writer.temporary)
     samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
     starts = choose_windows(stream.before.profile().energy, samples)
     loudest = stream.before.loudest(starts, WINDOW_SECONDS)
-    before = _measures(stream.before, source, starts, loudest)
-    after = _measures(stream.after, result, starts, loudest, stream.result.gain)
+    heard = Heard.of(cut_windows(source, starts, loudest))
+    made = Heard.of([window / stream.result.gain for window in cut_windows(result, starts, loudest)])
+    rated = _rated(stream, heard, made, is_suspect)
+    before, after = _measures(stream.before, heard, rated), _measures(stream.after, made, rated)
     stream.seconds["score"] += perf_counter() - began
     return QualityReport(
         tool_version=__version__,
@@ -58,7 +66,7 @@ def build_report(stream: RecordingStream, settings: Settings, bundle: Bundle) ->
         seed=settings.seed,
         seconds={stage: round(seconds, 4) for stage, seconds in stream.seconds.items()},
         real_time_factor=round(sum(stream.seconds.values()) / source.seconds, 4),
-        notes=(_notice(stream),),
+        notes=(_notice(stream),) if rated else (_notice(stream), UNRATED),
     )
 
 
@@ -94,15 +102,40 @@ def _describe(recording: Recording, sha256: str, path: Path) -> AudioFile:
     )
 
 
-def _measures(
-    meter: Meter, recording: Recording, starts: list[int], loudest: Mapping[int, int], gain: float = 1.0
-) -> Measures:
-    """DNSMOS hears it without the ``gain`` that was asked for: it rates loudness too, and that alone is no harm."""
+@dataclass(frozen=True)
+class Heard:
+    """Windows ``(samples,)`` at 16 kHz of one side of a run, and the detector's probabilities of speech in each.
+
+    Of a result without the gain that was asked for: DNSMOS rates loudness too, and that alone is no harm.
+    """
+
+    windows: list[Samples]
+    speech: list[Floats]
+
+    @classmethod
+    def of(cls, windows: list[Samples]) -> Heard:
+        return cls(windows, [activity(window) for window in windows])
+
+
+def _rated(stream: RecordingStream, heard: Heard, made: Heard, is_suspect: bool) -> list[int]:
+    """The windows that DNSMOS rates; none of what is too short for it and not suspect."""
+    seconds = stream.recording.seconds
+    is_suspect = is_suspect or bool(stream.marks) or _fell(heard, made) > SUSPECT_DECIBELS
+    if seconds < LEAST_SECONDS and not is_suspect:
+        return []
+    return rated_windows(len(heard.windows), seconds)
+
+
+def _fell(heard: Heard, made: Heard) -> float:
+    return fall_of_speech(heard.windows, made.windows, heard.speech)
+
+
+def _measures(meter: Meter, heard: Heard, rated: list[int]) -> Measures:
     profile = meter.profile()
     score, talk = None, Talk(0.0, None)
     if profile.peak_dbfs > FLOOR_DBFS:
-        windows = [window / gain for window in cut_windows(recording, starts, loudest)]
-        score, talk = mean_score(Dnsmos().score(map(fill_window, windows))), measure_talk(windows)
+        score = mean_score(Dnsmos().score(fill_window(heard.windows[index]) for index in rated)) if rated else None
+        talk = measure_talk(heard.windows, heard.speech)
     return Measures(
         dnsmos=DnsmosMeasures(**asdict(score)) if score else None,
         loudness_lufs=meter.loudness(),

@@ -1,0 +1,22 @@
+"""What of a recording DNSMOS rates: as much as takes no more than about a tenth of a run's time.
+
+A window of nine seconds costs it as much as the models need for some twenty seconds of talk.
+"""
+
+from __future__ import annotations
+
+from exdiff_cli.measures.dnsmos import MOST_WINDOWS
+
+LEAST_SECONDS = 3.0
+"""Shorter recordings are too short to be rated: ITU-T P.563, too, asks for so much speech to tell its quality."""
+
+SUSPECT_DECIBELS = 6.0
+"""A short one whose speech became so much fainter is rated all the same."""
+
+SECONDS_A_WINDOW = 150.0
+
+
+def rated_windows(windows: int, seconds: float) -> list[int]:
+    """Which of so many windows of a recording of ``seconds`` are rated: at least one, spread over them all."""
+    count = max(1, min(windows, MOST_WINDOWS, int(seconds / SECONDS_A_WINDOW)))
+    return [int((index + 0.5) / count * windows) for index in range(count)]
