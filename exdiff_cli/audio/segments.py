@@ -100,13 +100,14 @@ class OverlapAdd:
         """
         if self._ended or segment.index != self._next or segment.samples.shape[-1] != self._plan.length:
             raise ValueError(f"segment {segment.index} of {segment.samples.shape} where {self._next} was due")
-        weight = self._weight(segment)
-        faded = segment.samples * weight
+        length = segment.valid if segment.last else self._plan.length
+        weight = self._weight(segment)[:length]
+        faded = segment.samples[..., :length] * weight
         shared = len(self._tail_weight)
         if shared:
             faded[..., :shared] += self._tail
             weight[:shared] += self._tail_weight
-        done = segment.valid if segment.last else self._plan.hop
+        done = length if segment.last else self._plan.hop
         assert np.allclose(weight[:done], 1.0, rtol=0.0, atol=1e-6)
         self._tail, self._tail_weight = faded[..., done:], weight[done:]
         self._next += 1
