@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ class RunResult:
     rated lower than these. ``skipped`` ones were done before. ``left`` ones were not begun or not
     finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline. ``refused`` where they
     failed because the disk took nothing any more. ``shortfalls`` say which gates the folder's results do not pass.
-    ``report`` is the page that shows the run, where one was written.
+    ``report`` is the page that shows the run, where one was written. ``stage_seconds`` is the work on what is done.
     """
 
     output: Path
@@ -98,6 +98,7 @@ class RunResult:
     done_seconds: float = 0.0
     shortfalls: list[str] = field(default_factory=list)
     report: Path | None = None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         """Count a recording, and keep what became of it as far as it will be asked for."""
@@ -112,6 +113,11 @@ class RunResult:
             self.flagged += bool(outcome.report.flags)
             if len(self.done) < KEPT_OUTCOMES:
                 self.done.append(outcome)
+
+    def add_work(self, seconds: Mapping[str, float]) -> None:
+        """Of a recording that is done."""
+        for stage, spent in seconds.items():
+            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + spent
 
     @property
     def exit_code(self) -> int:
@@ -383,10 +389,12 @@ class _Run:
             if self.stop.draining or self.gave_up:
                 return taken
             stream = None
+            began = perf_counter()
             try:
                 recording = probe(job.source, self.options.max_hours)
                 if self._fits(recording.seconds):
                     stream = self._open(job, recording)
+                    stream.seconds.add("open", perf_counter() - began)
                     taken += 1
                     yield from stream.pieces()
                 else:
@@ -496,7 +504,7 @@ class _Run:
         try:
             report = complete(stream, self.enhancer, self.stop.raise_if_over)
             stream.publish()
-            with _vouched_for(target):
+            with _vouched_for(target), stream.seconds.timing("write"):
                 sidecar = sidecar_path(target)
                 publish_text(sidecar, to_json(report))
                 self.manifest.finish(
@@ -515,6 +523,7 @@ class _Run:
         else:
             self._refusals = 0
             self._let_go(stream)
+            self.result.add_work(stream.seconds)
             self._end(Outcome(job, target, report))
 
     def _fail(self, job: Job, error: Exception, stream: RecordingStream | None) -> None:

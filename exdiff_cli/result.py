@@ -16,6 +16,7 @@ from exdiff_cli.audio.spool import Spool
 from exdiff_cli.measures.loudness import LoudnessMeter
 from exdiff_cli.measures.meter import Meter
 from exdiff_cli.settings import Settings
+from exdiff_cli.stages import StageSeconds
 
 WINDOW_SECONDS = 10
 MOST_WINDOW_SAMPLES = 1 << 24
@@ -32,7 +33,8 @@ class Result:
 
     Where a loudness is asked for, all of it waits on the disk until its loudness is known. ``meter`` measures what is
     written. ``provenance`` is what the file says of how it was made. With ``is_original`` it is the recording itself
-    that is written. ``gain`` is what was asked for by the loudness, once that is known.
+    that is written. ``gain`` is what was asked for by the loudness, once that is known. ``seconds`` gets the time that
+    it takes.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class Result:
         settings: Settings,
         provenance: Provenance | None = None,
         is_original: bool = False,
+        seconds: StageSeconds | None = None,
     ) -> None:
+        self._seconds = StageSeconds() if seconds is None else seconds
         self._recording, self._settings = recording, settings
         output = output_format(recording, settings.storage)
         self.writer = AtomicWriter(target, recording, output, settings.storage.keep_time, provenance)
@@ -79,9 +83,11 @@ class Result:
         if self._spool is None:
             self._limit(kept)
         elif kept.shape[1]:
-            self._loudness.push(kept)
-            self._spool.write(kept)
-            self.writer.touch()
+            with self._seconds.timing("measure"):
+                self._loudness.push(kept)
+            with self._seconds.timing("write"):
+                self._spool.write(kept)
+                self.writer.touch()
 
     def complete(self) -> None:
         """Write what is left and check it; it lies whole at the writer's temporary file then. Raises RecordingError."""
@@ -90,7 +96,8 @@ class Result:
             for window in self._spool.windows(window_frames(self._recording)):
                 self._limit(window * self.gain)
         self._put(self._limiter.flush())
-        self.writer.complete()
+        with self._seconds.timing("write"):
+            self.writer.complete()
         self._is_complete = True
 
     def _needed_gain(self) -> float:
@@ -100,13 +107,18 @@ class Result:
 
     def _limit(self, samples: Samples) -> None:
         # Floats hold what exceeds full scale, and may have done so in the recording, of which nothing is turned down.
-        self._put(samples if self._holds_all else self._limiter.push(samples))
+        if not self._holds_all:
+            with self._seconds.timing("join"):
+                samples = self._limiter.push(samples)
+        self._put(samples)
 
     def _put(self, samples: Samples) -> None:
         if samples.shape[1]:
             stored = self.writer.format.stored(samples)
-            self.meter.push(stored)
-            self.writer.write(stored)
+            with self._seconds.timing("measure"):
+                self.meter.push(stored)
+            with self._seconds.timing("write"):
+                self.writer.write(stored)
 
     def changes(self) -> list[str]:
         """What of it differs from the recording by how it is stored, in words."""

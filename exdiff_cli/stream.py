@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -29,8 +28,7 @@ from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.measures.meter import Meter
 from exdiff_cli.result import Result, window_frames
 from exdiff_cli.settings import Settings
-
-STAGES = ("decode", "extract", "diffuse", "guard", "join", "score")
+from exdiff_cli.stages import StageSeconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,7 @@ class RecordingStream:
         self.job, self.recording, self.content, self._target = job, recording, content, target
         self._provenance = provenance
         self.failed = False
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.seconds = StageSeconds()
         self.settings, self._model_rate = settings, model_rate
         self._plan = SegmentPlan(settings.segment, settings.overlap)
         self.before = Meter(recording.sample_rate, recording.channels)
@@ -75,7 +73,7 @@ class RecordingStream:
         stored = as_stored(recording, self.settings.extend_band)
         self._is_extended = stored is not recording
         self.is_original = is_original
-        self.result = Result(self._target, stored, self.settings, self._provenance, is_original)
+        self.result = Result(self._target, stored, self.settings, self._provenance, is_original, self.seconds)
         self._joiners = [OverlapAdd(self._plan) for _ in range(channels)]
         self._joined: list[list[Samples]] = [[] for _ in range(channels)]
         self._own_rate = (
@@ -146,17 +144,17 @@ class RecordingStream:
         segmenters = [Segmenter(self._plan) for _ in range(channels)]
         self.reader = read_windows(self.recording, window_frames(self.recording))
         self.before = Meter(rate, channels)
-        began = perf_counter()
-        for window in self.reader:
+        for window in self.seconds.waiting(self.reader, "decode"):
             if self.failed:
                 return
-            self.before.push(window)
-            self._own_rate.keep(window)
-            resampled = downsampler.push(window)
-            cut = [segmenter.push(row) for segmenter, row in zip(segmenters, resampled, strict=True)]
-            self.seconds["decode"] += perf_counter() - began
+            with self.seconds.timing("measure"):
+                self.before.push(window)
+            with self.seconds.timing("resample"):
+                self._own_rate.keep(window)
+                resampled = downsampler.push(window)
+            with self.seconds.timing("join"):
+                cut = [segmenter.push(row) for segmenter, row in zip(segmenters, resampled, strict=True)]
             yield from self._wrap(cut)
-            began = perf_counter()
         rest = downsampler.flush()
         yield from self._wrap([segmenter.push(row) for segmenter, row in zip(segmenters, rest, strict=True)])
         yield from self._wrap([segmenter.flush() for segmenter in segmenters])
@@ -175,25 +173,27 @@ class RecordingStream:
         """Take what became of a piece; returns whether the result is complete. RecordingError."""
         self._note(result, enhanced)
         self._enter()
-        began = perf_counter()
         part, segment = result.part, result.segment
-        made = part.spread(enhanced.samples, segment.samples)
-        for channel, row in zip(part.channels, made, strict=True):
-            both = replace(segment, samples=np.stack([segment.samples[channel], row]))
-            self._joined[channel].append(self._joiners[channel].push(both))
+        with self.seconds.timing("join"):
+            made = part.spread(enhanced.samples, segment.samples)
+            for channel, row in zip(part.channels, made, strict=True):
+                both = replace(segment, samples=np.stack([segment.samples[channel], row]))
+                self._joined[channel].append(self._joiners[channel].push(both))
         complete = all(self._joined)
         if complete:
-            heard, made = np.stack([queue.pop(0) for queue in self._joined], axis=1)
-            self.result.write(self._own_rate.restore(heard, made))
+            with self.seconds.timing("resample"):
+                heard, made = np.stack([queue.pop(0) for queue in self._joined], axis=1)
+                restored = self._own_rate.restore(heard, made)
+            self.result.write(restored)
         is_last = complete and segment.last
         if is_last:
             self.result.write(self._own_rate.flush())
-        self.seconds["join"] += perf_counter() - began
         return is_last
 
     def _enter(self) -> None:
         if not self._open:
-            self._stack.enter_context(self.result)
+            with self.seconds.timing("write"):
+                self._stack.enter_context(self.result)
             self._open = True
 
     def _note(self, result: StreamPiece, enhanced: Enhanced) -> None:
@@ -231,7 +231,8 @@ class RecordingStream:
 
     def publish(self) -> None:
         """Bring the result to the disk and rename it into place. Raises RecordingError."""
-        self._stack.close()
+        with self.seconds.timing("write"):
+            self._stack.close()
 
     def discard(self) -> None:
         """Drop what was written; nothing appears under the target's name."""

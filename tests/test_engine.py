@@ -40,8 +40,9 @@ from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
 from exdiff_cli.selection import Selection, Shard
 from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.stages import STAGES
 from exdiff_cli.stopping import Stop
-from exdiff_cli.stream import STAGES, RecordingStream
+from exdiff_cli.stream import RecordingStream
 
 TREE: dict[str, dict[str, Any]] = {
     "phone.wav": {"rate": 8_000},
