@@ -10,12 +10,13 @@ import typer
 
 from exdiff_cli import __version__, logs
 from exdiff_cli.commands.abtest import abtest
+from exdiff_cli.commands.bench import bench
 from exdiff_cli.commands.config import config, configure
 from exdiff_cli.commands.doctor import doctor
 from exdiff_cli.commands.enhance import enhance
 from exdiff_cli.commands.evaluate import evaluate
 from exdiff_cli.commands.evidence import inspect, sign
-from exdiff_cli.commands.figures import bench, picture
+from exdiff_cli.commands.figures import picture
 from exdiff_cli.commands.models import adapt, bundle_command, models
 from exdiff_cli.commands.options import LogFormatOption, QuietOption, VerboseOption
 from exdiff_cli.commands.report import report
