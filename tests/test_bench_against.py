@@ -190,6 +190,14 @@ def test_a_run_is_compared_with_an_earlier_one_and_drawn(call: Call, tmp_path: P
     assert "audio seconds is 1.0, and was 2.0" in err
 
 
+def test_where_every_recording_fails_it_is_one_line_and_three(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_text("no sound")
+    code, out, err = call(tmp_path)
+    (line,) = err.splitlines()
+    assert (code, out) == (3, "")
+    assert "broken.wav" in line
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -14,7 +14,7 @@ from exdiff_cli.report.figure import save_figure
 from exdiff_cli.text import printable
 
 ROW_INCHES, HEAD_INCHES = 0.3, 1.1
-BAR_LABEL_ROOM, LABEL_ROOM = 0.16, 1.25
+BAR_LABEL_ROOM, LABEL_ROOM = 0.22, 1.25
 COLOUR = "C0"
 
 
@@ -52,8 +52,10 @@ def _counted(count: int, what: str) -> str:
 def _bars(axis: Axes, values: Mapping[str, float], form: str) -> None:
     """Horizontal bars from the top down, each with its value."""
     names = [name.replace("_", " ") for name in values]
-    bars = axis.barh(names, list(values.values()), color=COLOUR)
-    axis.bar_label(bars, labels=[form.format(value) for value in values.values()], padding=3, fontsize=8)
+    bars = axis.barh(names, list(values.values()), color=COLOUR, height=0.65)
+    labels = [form.format(value) for value in values.values()]
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    axis.bar_label(bars, labels=labels, padding=3, fontsize=8, bbox=behind)
     axis.invert_yaxis()
     axis.margins(x=BAR_LABEL_ROOM)
     axis.grid(axis="x", alpha=0.3)
@@ -70,9 +72,10 @@ def _draw_against(axis: Axes, figures: Mapping[str, Any]) -> None:
     against = figures["against"]
     ratios = {name: against[name] for name in COMPARED if name in against} | against["by_stage"]
     _bars(axis, ratios, "{:.2f}")
-    axis.axvline(1, color="grey", linewidth=0.8)
-    axis.set_title("ratio to the stored run", loc="left", fontsize=10)
-    axis.set_xlabel("below 1: this one takes less" + (" (not the same setting)" if against["differs"] else ""))
+    axis.axvline(1, color="grey", linewidth=0.8, zorder=0)
+    title = "ratio to the stored run" + (", which differs otherwise, too" if against["differs"] else "")
+    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_xlabel("below 1: this run takes less")
 
 
 def _draw_scaling(axis: Axes, name: str, title: str, figures: Mapping[str, Any]) -> None:
@@ -93,14 +96,14 @@ def _draw_scaling(axis: Axes, name: str, title: str, figures: Mapping[str, Any])
 def _draw_published(axis: Axes, figures: Mapping[str, Any]) -> None:
     published = figures["published"]
     factors = {
-        f"this run, {_counted(figures['steps'], 'step')}": figures["real_time_factor"],
-        f"published, {published['evaluations']} evaluations*": published["real_time_factor"],
+        f"this run,\n{_counted(figures['steps'], 'step')}": figures["real_time_factor"],
+        f"published,\n{published['evaluations']} evaluations*": published["real_time_factor"],
     }
     _bars(axis, factors, "{:.3g}")
     axis.set_xscale("log")
     low, high = min(factors.values()), max(factors.values())
     axis.set_xlim(low / 4, high * 4)
-    axis.axvline(1, color="grey", linewidth=0.8)
+    axis.axvline(1, color="grey", linewidth=0.8, zorder=0)
     axis.set_title(f"published setting: {published['times_faster']:g} times slower", loc="left", fontsize=10)
     timed = published["evaluations_timed"]
     axis.set_xlabel(f"real-time factor, log scale; * of evaluations alone, extrapolated from {timed}")

@@ -17,7 +17,7 @@ from exdiff_cli.bench.archive import MadeArchive
 from exdiff_cli.bench.work import counted_frames
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import RunResult, enhance_all
-from exdiff_cli.errors import ExdiffError
+from exdiff_cli.errors import ExdiffError, ExitCode
 from exdiff_cli.report.run_report import SHARE_FOR_PICTURES, ReportOptions, write_report
 from exdiff_cli.settings import Resources, Settings
 
@@ -25,6 +25,12 @@ log = logging.getLogger(__name__)
 
 MODEL_STAGES = ("extract", "diffuse")
 MEBIBYTE = 1 << 20
+
+
+class NothingDoneError(ExdiffError):
+    """Every recording failed, so that there is nothing to measure; says why the first did."""
+
+    exit_code = ExitCode.SOME_FAILED
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,9 @@ def measure_run(
 ) -> Run:
     """Enhance all that ``paths`` name, as `exdiff enhance` does, into a folder that is removed again.
 
-    Recordings that fail are told, and do not count as audio. Raises :class:`ExdiffError` where all do.
+    Recordings that fail are told, and do not count as audio. Raises :class:`NothingDoneError` where all do.
     """
     load = os.getloadavg()[0]
-    if resources.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory(prefix="exdiff-bench-") as folder, counted_frames(bundle) as frames:
         began, cpu = perf_counter(), _cpu_seconds()
         result = enhance_all(paths, Path(folder) / "out", bundle, settings, resources)
@@ -77,7 +81,7 @@ def measure_run(
             stages["report"] = _report(result)
         wall, cpu = perf_counter() - began, _cpu_seconds() - cpu
     if not result.done_count:
-        raise ExdiffError(str(result.failed[0].error) if result.failed else result.problems[0])
+        raise NothingDoneError(str(result.failed[0].error))
     for failed in result.failed:
         log.warning("failed, and does not count: %s", failed.error)
     counted = {network: sum(calls) for network, calls in frames.items()}
@@ -126,6 +130,6 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     if resources.device.startswith("cuda"):
-        figures["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated() / MEBIBYTE)
+        figures["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated(resources.device) / MEBIBYTE)
         figures["device_busy"] = round(run.model_seconds / run.wall, 4)
     return figures
