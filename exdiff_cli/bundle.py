@@ -7,7 +7,8 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ SHIPPED_AUDIO = "training-audio"
 EXAMPLES = "by_example"
 
 Config = TypeVar("Config")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,21 @@ class Bundle:
         self.separator.to(device)
         self.score_net.to(device)
         return self
+
+    def on(self, device: torch.device) -> Bundle:
+        """The same bundle with models of its own on ``device``; weights that are there already are shared.
+
+        Nothing is copied on the device that the models are on, which may have no memory left.
+        """
+        return replace(self, separator=_copied(self.separator, device), score_net=_copied(self.score_net, device))
+
+
+def _copied(model: Model, device: torch.device) -> Model:
+    weights: dict[int, object] = {
+        id(each): nn.Parameter(each.detach().to(device), requires_grad=False) for each in model.parameters()
+    }
+    weights |= {id(each): each.to(device) for each in model.buffers()}
+    return deepcopy(model, weights)
 
 
 def model_folders() -> list[Path]:

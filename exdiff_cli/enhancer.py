@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -20,7 +20,7 @@ from exdiff_cli.extract.separator import Extraction, cut
 from exdiff_cli.guard import Risk, guarded, risks_of, strangeness
 from exdiff_cli.measures import Floats
 from exdiff_cli.measures.activity import activity
-from exdiff_cli.settings import Settings
+from exdiff_cli.settings import Precision, Settings
 from exdiff_cli.spoken import Stretch, fade, spoken_stretch
 
 Samples = NDArray[np.float32]
@@ -74,18 +74,30 @@ def _seed_of(described: str) -> int:
 
 @dataclass
 class Enhancer:
-    """Both models on one device; ``seconds`` adds up wall time by stage."""
+    """Both models on one device; ``seconds`` adds up wall time by stage.
+
+    ``turn`` is held while the device is used, by the enhancers of all threads that share it.
+    """
 
     bundle: Bundle
     settings: Settings
     device: torch.device
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODEL_STAGES, 0.0))
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
         self.bundle.to(self.device)
+        if self.device.type == "cuda" and self.settings.precision is Precision.BFLOAT16:
+            # As tensor cores read it. Convolutions in float32, for which there are none here, would only be slower.
+            for model in (self.bundle.separator, self.bundle.score_net):
+                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth. For the whole process:
         # another thread may compute an estimate alone meanwhile.
         torch.backends.cudnn.allow_tf32 = False
+
+    def sharing(self) -> Enhancer:
+        """Another one with the same models, for another thread: it has the device in turn with this one."""
+        return Enhancer(self.bundle, self.settings, self.device, turn=self.turn)
 
     def __call__(self, pieces: Sequence[Piece]) -> list[Samples]:
         """Enhance segments; each result depends on its own piece alone, and is padded as the piece is."""
@@ -109,12 +121,19 @@ class Enhancer:
         with self._timing("speech"):
             speech = [self.speech(piece) for piece in pieces]
         stretches = [self._stretch(probabilities, length) for probabilities in speech]
-        heard = (mixture * gain).to(self.device)
-        signals = self._enhance(heard, [piece.seed for piece in pieces], stretches)
+        heard = mixture * gain
+        with self.turn:
+            signals = self._on_device(heard, [piece.seed for piece in pieces], stretches)
         silent = levels < SILENCE_RMS
-        made = [torch.where(silent, mixture, each.cpu() / gain).numpy() for each in signals]
+        made = [torch.where(silent, mixture, each / gain).numpy() for each in signals]
         with self._timing("guard"):
             return list(map(self._guard, pieces, zip(*made, strict=True), speech))
+
+    def _on_device(self, heard: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> Tensor:
+        """Signals ``(1 + draws, batch, samples)``, from and to the CPU: one copy in, one back."""
+        if self.device.type == "cuda":
+            heard = heard.pin_memory().to(self.device, non_blocking=True)
+        return torch.stack(self._enhance(heard, seeds, stretches)).cpu()
 
     def speech(self, piece: Piece) -> Floats:
         """The detector's probabilities of what is valid, a frame each; none where no sampler runs."""
@@ -149,11 +168,11 @@ class Enhancer:
         spectral = self.bundle.spectral
         with self._timing("transform"):
             spectrum = analyse(mixture, spectral)
-        with self._timing("extract"):
+        with self._timing("extract"), self._autocast():
             extraction = self._extract(spectrum)
         found = [extraction.estimate]
         for draw in range(self.settings.draws if self.settings.sampler.steps else 0):
-            with self._timing("diffuse"):
+            with self._timing("diffuse"), self._autocast():
                 drawn = [seed_of_draw(seed, draw) for seed in seeds]
                 found.append(self._diffuse(spectrum, extraction, drawn, stretches))
         with self._timing("transform"):
@@ -185,12 +204,18 @@ class Enhancer:
         keep = torch.full((len(spectrum),), self.settings.use_latents, device=self.device)
         return generate(self.bundle.score_net, spectrum, extraction, self.settings.sampler, noise, keep)
 
+    def _autocast(self) -> AbstractContextManager[object]:
+        """The networks compute as the settings say."""
+        if self.settings.precision is Precision.FLOAT32:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
     @contextmanager
     def _timing(self, stage: str) -> Iterator[None]:
         began = perf_counter()
         yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        if self.device.type == "cuda" and stage != "guard":  # which is on the CPU, and not to wait for another's turn
+            torch.cuda.synchronize(self.device)
         self.seconds[stage] += perf_counter() - began
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from exdiff_cli.errors import UsageError
@@ -26,6 +28,14 @@ LOUDNESS = (-50.0, -5.0)
 
 MOST_DRAWS = 16
 
+
+class Precision(StrEnum):
+    """The numbers that the networks compute in, spectra and sampler apart."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bf16"
+
+
 RESULT_VERSION = 6
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
@@ -40,7 +50,7 @@ class Settings:
     ``on_risk`` says what is done where the guard does not trust the sampler, which it also knows by how far ``draws``
     samples are apart. ``strength`` is the share of the result in the mix with its recording. ``loudness`` in LUFS is
     what the result is brought to, None for what comes of it; ``extend_band`` makes up what a recording of a low rate
-    lacks; ``storage`` is how it is stored, which may be lossy.
+    lacks; ``storage`` is how it is stored, which may be lossy. ``precision`` is the networks'.
     """
 
     sampler: SamplerConfig
@@ -56,6 +66,7 @@ class Settings:
     loudness: float | None = None
     extend_band: bool = False
     storage: Storage = field(default_factory=Storage)
+    precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
         if self.sampler.steps < 0:
@@ -87,29 +98,54 @@ class Settings:
         from exdiff_cli.diffuse.generate import SamplerConfig
 
         parts = {"sampler": SamplerConfig(**values["sampler"]), "storage": Storage(**values.get("storage", {}))}
-        return cls(**{**values, **parts, "on_risk": OnRisk(values.get("on_risk", OnRisk.FALLBACK))})
+        names = {
+            "on_risk": OnRisk(values.get("on_risk", OnRisk.FALLBACK)),
+            "precision": Precision(values.get("precision", Precision.FLOAT32)),
+        }
+        return cls(**{**values, **parts, **names})
 
     def cache_key(self) -> str:
         """Short hexadecimal key; any setting that changes a result changes it."""
-        described = json.dumps({"version": RESULT_VERSION, **self.as_dict()}, sort_keys=True)
+        values = self.as_dict()
+        if (
+            self.precision is Precision.FLOAT32
+        ):  # what results were computed in when there was no choice: they stay valid
+            del values["precision"]
+        described = json.dumps({"version": RESULT_VERSION, **values}, sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-GPU_BATCH = 16
+GPU_BATCH = 64
+"""Segments: beyond, a GPU gains nothing."""
+
+MOST_READERS = 8
+MEASURED = 0
+"""A batch of as many segments as the devices turn out to have memory for."""
 
 
 @dataclass(frozen=True)
 class Resources:
     """What changes speed and memory but never a result.
 
-    ``batch`` is in segments. A CPU gains nothing by more than one, takes more memory, and rounds batches of other
-    sizes differently: one at a time, results are equal to the bit whatever came before and between.
+    ``device`` may name several, with commas between. ``batch`` is in segments, or :data:`MEASURED`. A CPU gains nothing
+    by more than one, takes more memory, and rounds batches of other sizes differently: one at a time, results are equal
+    to the bit whatever came before and between. So many recordings are decoded at the same time by ``decoders``, and
+    scored and published by ``publishers``.
     """
 
     device: str = "cpu"
     batch: int = 1
+    decoders: int = 1
+    publishers: int = 1
+
+    @property
+    def devices(self) -> list[str]:
+        return self.device.split(",")
 
     @classmethod
     def on(cls, device: str, batch: int | None) -> Resources:
-        """A device and, unless ``batch`` is given, what suits it."""
-        return cls(device, batch or (GPU_BATCH if device.startswith("cuda") else cls.batch))
+        """Devices and, unless ``batch`` is given, what suits them."""
+        if not device.startswith("cuda"):
+            return cls(device, batch or cls.batch)
+        threads = max(1, min(MOST_READERS, (os.cpu_count() or 1) // 2))
+        return cls(device, batch or MEASURED, threads, threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from exdiff_cli import settings as module
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
 from exdiff_cli.guard import OnRisk
-from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.settings import MEASURED, Precision, Resources, Settings
 from exdiff_cli.storage import Storage
 
 BASE = Settings(SamplerConfig(steps=0))
@@ -37,6 +38,7 @@ OTHER: dict[str, Any] = {
     "on_risk": OnRisk.KEEP_ORIGINAL,
     "draws": 3,
     "strength": 0.5,
+    "precision": Precision.BFLOAT16,
 }
 
 
@@ -77,7 +79,7 @@ def test_equal_settings_have_one_key() -> None:
 
 
 def test_settings_come_back_from_what_a_manifest_keeps() -> None:
-    changed = replace(BASE, storage=Storage(**OTHER_STORAGE))
+    changed = replace(BASE, storage=Storage(**OTHER_STORAGE), precision=Precision.BFLOAT16)
     assert Settings.from_dict(json.loads(json.dumps(changed.as_dict()))) == changed
     before_there_was_storage = {name: value for name, value in BASE.as_dict().items() if name != "storage"}
     assert Settings.from_dict(before_there_was_storage) == BASE
@@ -121,6 +123,36 @@ def test_draws_are_few(draws: int) -> None:
         Settings(SamplerConfig(), draws=draws)
 
 
-@pytest.mark.parametrize(("device", "batch", "expected"), [("cpu", None, 1), ("cuda:1", None, 16), ("cpu", 5, 5)])
+def test_results_from_before_there_was_a_choice_of_precision_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[str] = []
+    dumps = json.dumps
+
+    def keep(value: Any, **how: Any) -> str:
+        described.append(dumps(value, **how))
+        return described[-1]
+
+    monkeypatch.setattr(json, "dumps", keep)
+    BASE.cache_key()
+    replace(BASE, precision=Precision.BFLOAT16).cache_key()
+    assert ["precision" in each for each in described] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("device", "batch", "expected"), [("cpu", None, 1), ("cuda:1", None, MEASURED), ("cpu", 5, 5), ("cpu,cpu", None, 1)]
+)
 def test_batch_suits_the_device_unless_it_is_given(device: str, batch: int | None, expected: int) -> None:
-    assert Resources.on(device, batch) == Resources(device, expected)
+    assert Resources.on(device, batch).batch == expected
+
+
+def test_a_cpu_decodes_and_publishes_one_at_a_time_and_a_gpu_as_many_as_it_has_cores_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Resources.on("cpu", None) == Resources()
+    for cores, expected in ((None, 1), (1, 1), (6, 3), (64, 8)):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        found = Resources.on("cuda", 16)
+        assert (found.decoders, found.publishers) == (expected, expected)
+
+
+def test_several_devices_are_told_apart() -> None:
+    assert Resources("cuda:0,cuda:1").devices == ["cuda:0", "cuda:1"]
