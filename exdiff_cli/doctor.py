@@ -74,12 +74,15 @@ def examine(folder: Path, bundle: str, device: str) -> Iterator[Check]:
 
 
 def check_device(name: str, device: str) -> Check:
-    """Whether it computes what it should."""
-    ones = torch.ones(64, 64, device=device)
-    if float((ones @ ones).sum()) != 64**3:
-        return Check(name, Verdict.PROBLEM, f"{device} does not multiply matrices correctly", "use --device cpu")
-    kind = torch.cuda.get_device_name(device) if device != "cpu" else f"{torch.get_num_threads()} threads"
-    return Check(name, Verdict.OK, f"{device} ({kind}), {os.cpu_count()} CPU cores")
+    """Whether it computes what it should; of several with commas between, whether all do."""
+    kinds = []
+    for each in device.split(","):
+        ones = torch.ones(64, 64, device=each)
+        if float((ones @ ones).sum()) != 64**3:
+            return Check(name, Verdict.PROBLEM, f"{each} does not multiply matrices correctly", "use --device cpu")
+        kind = torch.cuda.get_device_name(each) if each != "cpu" else f"{torch.get_num_threads()} threads"
+        kinds.append(f"{each} ({kind})")
+    return Check(name, Verdict.OK, f"{', '.join(kinds)}, {os.cpu_count()} CPU cores")
 
 
 def check_torch(name: str) -> Check:

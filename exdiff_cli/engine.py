@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 from signal import Signals
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import perf_counter
 from typing import TypeVar
-
-import torch
 
 from exdiff_cli import __version__
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256, probe
@@ -25,12 +23,12 @@ from exdiff_cli.audio.provenance import SHORT_HASH, Provenance
 from exdiff_cli.audio.recording import Recording
 from exdiff_cli.bundle import Bundle, bundle_reference
 from exdiff_cli.discover import Discovery, discover
-from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, GateError, OutputError, RecordingError, TakenError, UsageError
 from exdiff_cli.jobs import PAGE_JOBS, Job, Jobs, pages
 from exdiff_cli.lock import locked, state_folder
 from exdiff_cli.manifest import MANIFEST, MadeWith, Manifest, State, fingerprint, is_another
 from exdiff_cli.no_harm import complete
+from exdiff_cli.placement import Batch, NoMemoryError, Placement
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path, to_json
@@ -139,11 +137,14 @@ class Broken:
     error: Exception
 
 
+Source = Iterator[StreamPiece | Broken | None]
+
+
 @dataclass(frozen=True)
 class Listener:
     """Whom the run tells how it goes: seconds of audio enhanced, and each recording as it begins and ends.
 
-    Called from the threads of the run; what is raised here ends it.
+    Called from the threads of the run, ``ended`` by one at a time; what is raised here ends it.
     """
 
     planned: Callable[[int, int], None] = lambda pending, total: None
@@ -279,7 +280,10 @@ def _vouched_for(target: Path) -> Iterator[None]:
 
 
 class _Run:
-    """State of one run. Three threads take part: one decodes, the caller's computes, one publishes and scores."""
+    """State of one run. At least three threads take part: one decodes, one publishes and scores, the caller's joins.
+
+    The caller's computes too, unless the devices have threads of their own; decoding and publishing may have several.
+    """
 
     def __init__(
         self,
@@ -295,9 +299,10 @@ class _Run:
         self.output, self.manifest, self.bundle = output, manifest, bundle
         self.settings, self.resources, self.listener = settings, resources, listener
         self.key = settings.cache_key()
-        self.enhancer = Enhancer(bundle, settings, torch.device(resources.device))
+        self.placement = Placement(bundle, settings, resources)
         self.result = RunResult(output)
         self._refusals = 0
+        self._counting = Lock()
         self.unseen = 0
         """Recordings that the run ended before it could tell whether they are done."""
         self._tries_one = False
@@ -343,16 +348,18 @@ class _Run:
             self.result.problems.append(str(error))
 
     def enhance(self, jobs: Jobs) -> None:
-        """Decode ahead in one thread, run the models here, publish behind in another."""
-        size = self.resources.batch
-        publisher = ThreadPoolExecutor(1, "publish")
+        """Decode ahead in other threads, run the models, publish behind in others."""
+        size = self.placement.batch
+        publisher = ThreadPoolExecutor(self.resources.publishers, "publish")
         behind: deque[Future[None]] = deque()
         try:
-            with closing(prefetch(self._pieces(jobs), 2 * size)) as ahead, set_at_the_end(self._ended):
-                for batch in self._batches(ahead, size):
-                    if self.stop.over:
-                        break
-                    behind.extend(publisher.submit(self._publish, stream) for stream in self._advance(batch))
+            with (
+                closing(read_ahead(self._sources(jobs), 2 * size, self.resources.decoders)) as ahead,
+                closing(self._enhanced(self._batches(ahead, size))) as enhanced,
+                set_at_the_end(self._ended),
+            ):
+                for batch, made in enhanced:
+                    behind.extend(publisher.submit(self._publish, stream) for stream in self._advance(batch, made))
                     while behind and (len(behind) > PUBLISH_BACKLOG or behind[0].done()):
                         behind.popleft().result()
             while behind and not self.stop.over:
@@ -365,8 +372,11 @@ class _Run:
                 self._drop(stream)
         self.manifest.put_back(stream.job for stream in dropped)
 
-    def _pieces(self, jobs: Jobs) -> Iterator[StreamPiece | Broken | None]:
-        """Pieces of one recording after the other; where one is damaged, that is the last heard of it.
+    def _enhanced(self, batches: Iterable[list[StreamPiece]]) -> Generator[tuple[list[StreamPiece], Batch]]:
+        return self.placement.enhance(batches, lambda item: item.piece, lambda: self.stop.over)
+
+    def _sources(self, jobs: Jobs) -> Iterator[Source]:
+        """What gives the pieces of one recording after the other; where one is damaged, that is the last heard of it.
 
         One for which there is no time is passed over: a shorter one may fit. At the end it is looked at again, as long
         as that helps: the speed is known better then, and where it is not known one is tried. None says that nothing
@@ -374,42 +384,46 @@ class _Run:
         """
         while jobs:
             passed = Jobs()
-            taken = yield from self._pieces_of(jobs, passed)
+            taken = yield from self._sources_of(jobs, passed)
             if not passed or self._is_ending or (self.pace.is_measured and not taken):
                 return
             self._tries_one = not taken
-            yield None
-            self._wait_for_what_is_in_hand()
+            yield iter([None])
+            while self._open_streams and not self._is_ending:
+                self._ended.wait(POLL_SECONDS)
+                yield iter([None])  # once more: another thread may have decoded something after the first
             jobs = passed
 
-    def _pieces_of(self, jobs: Jobs, passed: Jobs) -> Generator[StreamPiece | Broken, None, int]:
+    def _sources_of(self, jobs: Jobs, passed: Jobs) -> Generator[Source, None, int]:
         """How many recordings were taken on; ``passed`` gets those for which there is no time."""
         taken = 0
         for job in jobs:
             if self.stop.draining or self.gave_up:
                 return taken
-            stream = None
             began = perf_counter()
             try:
                 recording = probe(job.source, self.options.max_hours)
-                if self._fits(recording.seconds):
-                    stream = self._open(job, recording)
-                    stream.seconds.add("open", perf_counter() - began)
-                    taken += 1
-                    yield from stream.pieces()
-                else:
+                if not self._fits(recording.seconds):
                     passed.add([job])
+                    continue
+                stream = self._open(job, recording)
+                stream.seconds.add("open", perf_counter() - began)
             except Exception as error:
-                yield Broken(job, stream, error)
+                yield iter([Broken(job, None, error)])
+            else:
+                taken += 1
+                yield self._pieces(stream)
         return taken
+
+    def _pieces(self, stream: RecordingStream) -> Iterator[StreamPiece | Broken]:
+        try:
+            yield from stream.pieces()
+        except Exception as error:
+            yield Broken(stream.job, stream, error)
 
     def _fits(self, seconds: float) -> bool:
         tries, self._tries_one = self._tries_one, False
         return self.stop.fits(0.0 if tries else self.pace.seconds_for(seconds))
-
-    def _wait_for_what_is_in_hand(self) -> None:
-        while self._open_streams and not self._is_ending:
-            self._ended.wait(POLL_SECONDS)
 
     @property
     def _is_ending(self) -> bool:
@@ -459,7 +473,10 @@ class _Run:
                 raise RecordingError(job.source, f"its result would replace that of {other}", remedy)
 
     def _batches(self, items: Iterable[StreamPiece | Broken | None], size: int) -> Iterator[list[StreamPiece]]:
-        """Group pieces, of whatever recordings, by ``size``, fewer at None; what is broken is reported on the way."""
+        """Group pieces, of whatever recordings, by ``size``; what is broken is reported on the way.
+
+        None is passed on as an empty batch, after all that came before it.
+        """
         batch: list[StreamPiece] = []
         for item in items:
             if isinstance(item, Broken):
@@ -469,21 +486,23 @@ class _Run:
             if len(batch) == size or (item is None and batch):
                 yield batch
                 batch = []
+            if item is None:
+                yield []
         if batch:
             yield batch
 
-    def _advance(self, batch: list[StreamPiece]) -> list[RecordingStream]:
-        """Enhance one batch and hand each piece back; returns the streams that are complete now."""
-        earlier = dict(self.enhancer.seconds)
-        results = self.enhancer.enhance([item.piece for item in batch])
+    def _advance(self, batch: list[StreamPiece], made: Batch) -> list[RecordingStream]:
+        """Hand each piece of a batch back; returns the streams that are complete now."""
         complete = []
-        for item, enhanced in zip(batch, results, strict=True):
+        for item, enhanced in zip(batch, made.results, strict=True):
             stream = item.stream
-            for stage, seconds in self.enhancer.seconds.items():
-                stream.seconds[stage] += (seconds - earlier[stage]) / len(batch)
+            for stage, seconds in made.seconds.items():
+                stream.seconds[stage] += seconds / len(batch)
             if stream.failed:
                 continue
             try:
+                if isinstance(enhanced, NoMemoryError):
+                    raise enhanced
                 if stream.accept(item, enhanced):
                     complete.append(stream)
             except Exception as error:
@@ -502,7 +521,7 @@ class _Run:
         """
         job, target = stream.job, stream.writer.target
         try:
-            report = complete(stream, self.enhancer, self.stop.raise_if_over)
+            report = complete(stream, self.placement.enhancer, self.stop.raise_if_over)
             stream.publish()
             with _vouched_for(target), stream.seconds.timing("write"):
                 sidecar = sidecar_path(target)
@@ -521,9 +540,11 @@ class _Run:
         except Exception as error:
             self._fail(job, error, stream)
         else:
-            self._refusals = 0
+            with self._counting:
+                self._refusals = 0
             self._let_go(stream)
-            self.result.add_work(stream.seconds)
+            with self._counting:
+                self.result.add_work(stream.seconds)
             self._end(Outcome(job, target, report))
 
     def _fail(self, job: Job, error: Exception, stream: RecordingStream | None) -> None:
@@ -534,7 +555,8 @@ class _Run:
             self._drop(stream)
         if isinstance(error, ExdiffError) and not isinstance(error, RecordingError):
             raise error
-        self._refusals += isinstance(error, OutputError) and error.disk
+        with self._counting:
+            self._refusals += isinstance(error, OutputError) and error.disk
         message = _explain(job, error)
         if isinstance(error, TakenError):  # the row is the other's
             return self._end(Outcome(job, error=message))
@@ -553,8 +575,9 @@ class _Run:
         self.pace.drop(stream)
 
     def _end(self, outcome: Outcome) -> None:
-        self.result.add(outcome)
-        self.listener.ended(outcome)
+        with self._counting:
+            self.result.add(outcome)
+            self.listener.ended(outcome)
 
 
 def _source_of(target: Path) -> str | None:
@@ -570,6 +593,9 @@ def _explain(job: Job, error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"{job.source}: {error}; check the disk"
+    if isinstance(error, NoMemoryError):
+        remedy = "end what else takes memory, then run again"
+        return f"{job.source}: there is too little memory for one segment of it ({error}); {remedy}"
     return f"{job.source}: internal error: {type(error).__name__}: {error}; please report it"
 
 
@@ -584,31 +610,46 @@ def set_at_the_end(event: Event) -> Iterator[None]:
 
 def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:
     """Run ``items`` up to ``depth`` ahead in a thread; its exceptions are raised here, closing this ends it."""
+    return read_ahead(iter([items]), depth, 1)
+
+
+def read_ahead(sources: Iterator[Iterator[Item]], depth: int, readers: int) -> Generator[Item]:
+    """Run so many sources at a time, each in a thread and in its own order, up to ``depth`` items ahead of all.
+
+    ``sources`` themselves are asked by one thread at a time. Exceptions of both are raised here; closing this ends all.
+    """
     queue: Queue[tuple[bool, Item | BaseException | None]] = Queue(depth)
-    stopped = Event()
+    stopped, turn = Event(), Lock()
 
     def produce() -> None:
         try:
-            for item in items:
-                if stopped.is_set():
-                    return
-                queue.put((False, item))
+            while (source := take()) is not None:
+                for item in source:
+                    if stopped.is_set():
+                        return
+                    queue.put((False, item))
             queue.put((True, None))
         except BaseException as error:
             queue.put((True, error))
 
-    thread = Thread(target=produce, name="decode", daemon=True)
-    thread.start()
+    def take() -> Iterator[Item] | None:
+        with turn:
+            return None if stopped.is_set() else next(sources, None)
+
+    threads = [Thread(target=produce, name="decode", daemon=True) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
     try:
-        while True:
+        while readers:
             is_end, item = queue.get()
             if isinstance(item, BaseException) and is_end:
                 raise item
             if is_end:
-                return
-            yield item  # type: ignore[misc]
+                readers -= 1
+            else:
+                yield item  # type: ignore[misc]
     finally:
         stopped.set()
-        while thread.is_alive():
+        while any(thread.is_alive() for thread in threads):
             with suppress(Empty):
                 queue.get(timeout=0.05)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import GateError
 from exdiff_cli.guard import OnRisk
+from exdiff_cli.placement import NoMemoryError, worker
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, TakenFrom
 from exdiff_cli.settings import SPEECH
@@ -80,12 +81,16 @@ _NAMES = {TakenFrom.EXTRACT: "Extract's estimate", TakenFrom.ORIGINAL: "the reco
 def take_estimate(stream: RecordingStream, enhancer: Enhancer, go_on: GoOn) -> None:
     """Make Extract's estimate alone the complete result; ``go_on`` is asked before each piece."""
     sampler = replace(enhancer.settings.sampler, steps=0)
-    alone = Enhancer(enhancer.bundle, replace(enhancer.settings, sampler=sampler), enhancer.device)
+    alone = replace(enhancer.sharing(), settings=replace(enhancer.settings, sampler=sampler))
+    models = worker(alone)
     stream.restart(alone.settings)
     for item in stream.pieces():
         go_on()
-        (enhanced,) = alone.enhance([item.piece])
+        made = models.enhance([item.piece])
+        (enhanced,) = made.results
+        if isinstance(enhanced, NoMemoryError):
+            raise enhanced
         stream.accept(item, enhanced)
-    for stage, seconds in alone.seconds.items():
-        stream.seconds[stage] += seconds
+        for stage, seconds in made.seconds.items():
+            stream.seconds[stage] += seconds
     stream.complete()

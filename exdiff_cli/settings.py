@@ -106,12 +106,7 @@ class Settings:
 
     def cache_key(self) -> str:
         """Short hexadecimal key; any setting that changes a result changes it."""
-        values = self.as_dict()
-        if (
-            self.precision is Precision.FLOAT32
-        ):  # what results were computed in when there was no choice: they stay valid
-            del values["precision"]
-        described = json.dumps({"version": RESULT_VERSION, **values}, sort_keys=True)
+        described = json.dumps({"version": RESULT_VERSION, **self.as_dict()}, sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from bundles import save_separator, save_trained
 from full_disk import file_size_limit
 from recordings import DATA, cut_off, samples_of, store
@@ -31,7 +32,7 @@ from exdiff_cli import __version__, cli, engine
 from exdiff_cli.audio.io import probe
 from exdiff_cli.bundle import find_bundle, load_bundle
 from exdiff_cli.commands.evaluate import parse_steps
-from exdiff_cli.commands.options import choose_device
+from exdiff_cli.commands.options import choose_device, choose_devices, parse_batch
 from exdiff_cli.errors import UsageError
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest
@@ -284,10 +285,54 @@ def test_a_missing_gpu_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UsageError, match="--device cuda"):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("auto") == "cuda"
     assert choose_device("cuda:1") == "cuda:1"
     with pytest.raises(UsageError, match="--device cudax"):
         choose_device("cudax")
+
+
+def test_several_devices_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_devices("cuda:0,cuda:1") == choose_devices("cuda:0, cuda:1") == "cuda:0,cuda:1"
+    assert choose_devices("cpu,cpu") == "cpu,cpu"
+    with pytest.raises(UsageError, match="only enhance, retry and doctor"):
+        choose_device("cuda:0,cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        ("cuda:0,cuda:2", "cuda:2 is not available here; use cpu or cuda:0 to cuda:1"),
+        ("cuda,cuda:0", "names a GPU twice"),
+        ("cuda:01,cuda:1", "names a GPU twice"),
+        ("cuda:0,cpu", "leave cpu out"),
+        ("cuda:0,", "an empty name is not available"),
+        ("cuda:", "cuda: is not available"),
+        ("mps", "mps is not available"),
+    ],
+)
+def test_devices_that_cannot_work_together_are_refused(
+    monkeypatch: pytest.MonkeyPatch, devices: str, words: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match=words) as caught:
+        choose_devices(devices)
+    assert str(caught.value).startswith(f"--device {devices}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("auto", None), ("1", 1), ("64", 64)])
+def test_a_batch_is_a_number_or_auto(text: str, expected: int | None) -> None:
+    assert parse_batch(text) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])
+def test_no_other_batch_is_taken(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="auto"):
+        parse_batch(text)
 
 
 def test_training_data_that_cannot_be_decoded_is_one_line(exdiff: Exdiff, data_dir: Path, tmp_path: Path) -> None:

@@ -1,20 +1,31 @@
-"""What a GPU must not change: results, their independence of the batch, and training that goes on where it stopped."""
+"""What a GPU must not change: results, however much memory there is for them, and training that goes on.
+
+Not run where there is none; by hand: ``pytest tests/test_cuda.py`` on a machine with one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from bundles import SEGMENT, short_settings
-from recordings import talk
+from recordings import samples_of, store, talk
 
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.commands.options import choose_devices
 from exdiff_cli.diffuse.score_net import ScoreNet
+from exdiff_cli.engine import enhance_all
 from exdiff_cli.enhancer import Enhancer, Piece, Samples
+from exdiff_cli.errors import ExitCode, UsageError
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
+from exdiff_cli.placement import GPU_THREADS, Placement, fitting_batch
+from exdiff_cli.settings import GPU_BATCH, MEASURED, Precision, Resources
 from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Recipe
@@ -47,6 +58,112 @@ def test_a_result_does_not_depend_on_its_batch(bundle: Bundle) -> None:
     together = enhance(bundle, pieces(16))
     alone = [enhance(bundle, [piece])[0] for piece in pieces(16)]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
+
+
+# --- precision, copies and memory ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_gpu(bundle: Bundle) -> Iterator[Bundle]:
+    """A copy, so that other tests find theirs on the CPU."""
+    yield bundle.on(torch.device("cpu"))
+    torch.cuda.empty_cache()
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Any]:
+    """Sets the share of the GPU's memory that this process may take."""
+    yield torch.cuda.set_per_process_memory_fraction
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.empty_cache()
+
+
+def test_bfloat16_is_near_float32(on_gpu: Bundle) -> None:
+    settings = short_settings(on_gpu)
+    exact = Enhancer(on_gpu, settings, torch.device("cuda:0"))(pieces(4))
+    half = replace(settings, precision=Precision.BFLOAT16)
+    rough = Enhancer(on_gpu.on(torch.device("cuda:0")), half, torch.device("cuda:0"))(pieces(4))
+    assert np.isfinite(rough).all()
+    assert 0 < np.abs(np.array(rough) - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_results_come_back_from_pinned_copies_in_their_own_memory(on_gpu: Bundle) -> None:
+    """A copy that is still under way, or memory that is used again, would show in a result of an earlier batch."""
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu), torch.device("cuda:0"))
+    found = [enhancer([piece])[0] for piece in pieces(8)]
+    kept = [result.copy() for result in found]
+    enhancer(pieces(16))
+    np.testing.assert_array_equal(found, kept)
+    np.testing.assert_allclose(found, [enhancer([piece])[0] for piece in pieces(8)], rtol=0, atol=1e-4)
+
+
+def test_a_batch_fits_the_memory_that_there_is(on_gpu: Bundle) -> None:
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu), torch.device("cuda:0"))
+    size = fitting_batch(enhancer)
+    assert 1 <= size <= GPU_BATCH
+    enhancer(pieces(size))
+
+
+def test_a_batch_that_is_too_large_for_the_gpu_is_halved(on_gpu: Bundle, little_memory: Any) -> None:
+    device, count = torch.device("cuda:0"), 64
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu, skip_silence=False), device)
+    given = pieces(count)
+    torch.cuda.reset_peak_memory_stats(device)
+    expected = enhancer(given)
+    peak, total = torch.cuda.max_memory_reserved(device), torch.cuda.mem_get_info(device)[1]
+    torch.cuda.empty_cache()
+    little_memory(0.4 * peak / total)
+    with pytest.raises(torch.OutOfMemoryError):
+        enhancer(given)
+    placed = Placement(on_gpu, enhancer.settings, Resources("cuda", batch=count))
+    ((_, made),) = placed.enhance([given], lambda piece: piece, lambda: False)
+    results = [getattr(result, "samples", None) for result in made.results]
+    np.testing.assert_allclose(results, expected, rtol=0, atol=1e-4)  # type: ignore[arg-type]
+
+
+def test_what_no_gpu_has_memory_for_is_enhanced_on_the_cpu(on_gpu: Bundle, little_memory: Any) -> None:
+    expected = enhance(on_gpu, pieces(2), "cpu")
+    placed = Placement(on_gpu, short_settings(on_gpu), Resources("cuda", batch=2))
+    torch.cuda.empty_cache()
+    total = torch.cuda.mem_get_info()[1]
+    little_memory((torch.cuda.memory_reserved() + (1 << 21)) / total)
+    ((_, made),) = placed.enhance([pieces(2)], lambda piece: piece, lambda: False)
+    results = [getattr(result, "samples", None) for result in made.results]
+    np.testing.assert_allclose(results, expected, rtol=0, atol=1e-3)  # type: ignore[arg-type]
+
+
+# --- devices ------------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_devices_is_taken() -> None:
+    assert choose_devices("cuda:0") == "cuda:0"
+    assert choose_devices("auto") == "cuda"
+    with pytest.raises(UsageError, match="names a GPU twice"):
+        choose_devices("cuda,cuda:0")
+    with pytest.raises(UsageError, match="is not available here; use cpu or cuda:0"):
+        choose_devices(f"cuda:0,cuda:{torch.cuda.device_count()}")
+
+
+@pytest.mark.parametrize("batch", [MEASURED, 3])
+def test_a_run_on_every_gpu_gives_what_a_cpu_gives(on_gpu: Bundle, bundle: Bundle, tmp_path: Path, batch: int) -> None:
+    for number in range(6):
+        store(tmp_path / "in" / f"{number}.wav", 1.3 + 1.4 * number, channels=1 + number % 2)
+    gpus = ",".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    settings = short_settings(bundle)
+    expected = enhance_all([tmp_path / "in"], tmp_path / "cpu", bundle.on(torch.device("cpu")), settings, Resources())
+    found = enhance_all(
+        [tmp_path / "in"], tmp_path / "gpu", on_gpu, settings, replace(Resources.on(gpus, None), batch=batch)
+    )
+    assert (expected.exit_code, found.exit_code, found.done_count) == (ExitCode.OK, ExitCode.OK, 6)
+    for path in sorted(expected.output.glob("*.wav")):
+        np.testing.assert_allclose(samples_of(path), samples_of(found.output / path.name), rtol=0, atol=1e-3)
+
+
+def test_each_gpu_has_its_threads(on_gpu: Bundle) -> None:
+    assert len(Placement(on_gpu, short_settings(on_gpu), Resources("cuda:0", 4))._workers) == GPU_THREADS
+
+
+# --- training -----------------------------------------------------------------------------------------------
 
 
 def small_extract() -> Task:

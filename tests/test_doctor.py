@@ -50,6 +50,13 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_several_devices_are_all_looked_at() -> None:
+    result = call("doctor", "--bundle", "tiny", "--device", "cpu,cpu", "--json")
+    checks = {check["name"]: check for check in map(json.loads, result.stdout.splitlines())}
+    assert result.exit_code == 0
+    assert checks["device"]["found"].count("cpu (") == 2
+
+
 def test_damaged_weights_are_two_problems_and_code_two(tiny_models: Path) -> None:
     weights = tiny_models / "diffuse.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")

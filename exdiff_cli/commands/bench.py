@@ -9,17 +9,18 @@ import typer
 
 from exdiff_cli.commands.options import (
     BundleOption,
-    DeviceOption,
+    DevicesOption,
+    PrecisionOption,
     PresetOption,
     SegmentsOption,
     StepsOption,
     ThreadsOption,
-    choose_device,
+    choose_devices,
     make_settings,
     preset_steps,
 )
 from exdiff_cli.errors import UsageError
-from exdiff_cli.settings import DEFAULT_BUNDLE, Resources
+from exdiff_cli.settings import DEFAULT_BUNDLE, Precision, Resources
 from exdiff_cli.stdout import print_json, print_table
 
 PICTURES = (".png", ".svg")
@@ -53,7 +54,8 @@ def bench(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it: a PNG or SVG file.")] = None,
     batch: SegmentsOption = None,
-    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.FLOAT32,
+    device: DevicesOption = "auto",
     threads: ThreadsOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -73,8 +75,9 @@ def bench(
     stored = read_stored(against) if against is not None else None
     wanted = Wanted(MadeArchive(**made), tuple(paths or ()), scaling, published, stored)
     loaded = load_bundle(bundle)
-    settings = make_settings(loaded, preset_steps(preset, steps))
-    figures = {"message_type": "bench", **measure(wanted, loaded, settings, Resources.on(choose_device(device), batch))}
+    settings = make_settings(loaded, preset_steps(preset, steps), precision=precision)
+    resources = Resources.on(choose_devices(device), batch)
+    figures = {"message_type": "bench", **measure(wanted, loaded, settings, resources)}
     if plot is not None:
         from exdiff_cli.bench.plot import draw_bench
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exdiff_cli.commands.options import BundleOption, DeviceOption, JsonLinesOption, ThreadsOption, choose_device
+from exdiff_cli.commands.options import BundleOption, DevicesOption, JsonLinesOption, ThreadsOption, choose_devices
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.settings import DEFAULT_BUNDLE
 from exdiff_cli.stdout import print_json, print_table
@@ -16,7 +16,7 @@ from exdiff_cli.stdout import print_json, print_table
 def doctor(
     folder: Annotated[Path, typer.Argument(help="Where results are to go.")] = Path("."),
     bundle: BundleOption = DEFAULT_BUNDLE,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
 ) -> None:
@@ -24,7 +24,7 @@ def doctor(
     from exdiff_cli.doctor import Verdict, doctor_table, examine
 
     checks = []
-    for check in examine(folder, bundle, choose_device(device)):
+    for check in examine(folder, bundle, choose_devices(device)):
         checks.append(check)
         if as_json:
             print_json(check.as_json())

@@ -19,12 +19,13 @@ from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.commands.options import (
     BundleOption,
-    DeviceOption,
+    DevicesOption,
     GraceOption,
     JsonLinesOption,
     LockWaitOption,
     LogFormatOption,
     MaxHoursOption,
+    PrecisionOption,
     PresetOption,
     QueryOption,
     QuietOption,
@@ -33,7 +34,7 @@ from exdiff_cli.commands.options import (
     ThreadsOption,
     VerboseOption,
     check_price,
-    choose_device,
+    choose_devices,
     make_settings,
     preset_steps,
     say,
@@ -44,7 +45,7 @@ from exdiff_cli.errors import ExdiffError, NoInputError, UsageError
 from exdiff_cli.guard import OnRisk
 from exdiff_cli.jobs import Jobs
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
-from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Resources, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Precision, Resources, Settings
 from exdiff_cli.stdout import print_json, print_table
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.storage import Storage, parse_bit_rate
@@ -181,13 +182,14 @@ def enhance(
         Path | None, typer.Option(help="Sign the output folder with this private key at the end; see exdiff sign.")
     ] = None,
     batch: SegmentsOption = None,
+    precision: PrecisionOption = Precision.FLOAT32,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
     ] = None,
     max_duration: Annotated[str | None, typer.Option(help="Be done after so long: 5h, 90m.")] = None,
     grace: GraceOption = "30s",
     report: ReportOption = True,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
     quiet: QuietOption = False,
@@ -250,9 +252,10 @@ def enhance(
         strength=strength,
         loudness=loudness,
         extend_band=extend_band,
+        precision=precision,
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
     )
-    resources = Resources.on(choose_device(device), batch)
+    resources = Resources.on(choose_devices(device), batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options, price_per_hour, as_json)
     with following(as_json) as listener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -11,7 +12,7 @@ import typer
 from exdiff_cli import logs
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import NOTICE, LogFormat
-from exdiff_cli.settings import PRESET_STEPS, SPEECH, Settings
+from exdiff_cli.settings import PRESET_STEPS, SPEECH, Precision, Settings
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,12 @@ QueryOption = Annotated[
     str, typer.Option(help="What to take out: speech, noise (all the rest), or what sounds like a folder of examples.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DevicesOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, or several at once: cuda:0,cuda:1.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="What the networks compute in; bf16 is for GPUs, and changes results a little.")
+]
 RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Mixtures a batch.")]
@@ -64,12 +71,25 @@ VerboseOption = Annotated[
 LogFormatOption = Annotated[
     LogFormat | None, typer.Option(callback=write_logs, help="How lines on stderr are written. (default: text)")
 ]
+
+
+def parse_batch(text: str) -> int | None:
+    """A number of segments; None for ``auto``."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number greater than or equal to 1")
+    return int(text)
+
+
 SegmentsOption = Annotated[
     int | None,
     typer.Option(
         "--batch",
-        min=1,
-        help="Segments a batch; changes memory, and a result by rounding. (default: 1 on the CPU, 16 on a GPU)",
+        parser=parse_batch,
+        metavar="N|auto",
+        help="Segments a batch; changes memory, and a result by rounding. auto is 1 on the CPU, and on a GPU what its "
+        "memory holds, up to 64. (default: auto)",
     ),
 ]
 GraceOption = Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")]
@@ -98,14 +118,30 @@ def say(message: str) -> None:
 
 
 def choose_device(name: str) -> str:
-    """Resolve ``auto``; :class:`UsageError` for a device that is not there."""
+    """Resolve ``auto``; :class:`UsageError` for a device that is not there, and for several."""
+    if "," in name:
+        raise UsageError(f"--device {name}: only enhance, retry and doctor can use several; give one of them")
+    return choose_devices(name)
+
+
+def choose_devices(names: str) -> str:
+    """The same for several with commas between; :class:`UsageError` where they cannot work together."""
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):
-        raise UsageError(f"--device {name}: not available here; use cpu")
-    return name
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if names == "auto":
+        return "cuda" if there else "cpu"
+    devices = [name.strip() for name in names.split(",")]
+    for name in devices:
+        if name != "cpu" and not (re.fullmatch(r"cuda(:\d+)?", name) and int(name[5:] or 0) < there):
+            known = f"cpu or cuda:0 to cuda:{there - 1}" if there else "cpu"
+            raise UsageError(f"--device {names}: {name or 'an empty name'} is not available here; use {known}")
+    gpus = [int(name[5:] or 0) for name in devices if name != "cpu"]
+    if len(set(gpus)) < len(gpus):
+        raise UsageError(f"--device {names}: names a GPU twice, which would share its memory; name it once")
+    if gpus and len(gpus) < len(devices):
+        raise UsageError(f"--device {names}: a CPU would hold the GPU up; leave cpu out")
+    return ",".join(devices)
 
 
 def change(config: Config, **values: float | None) -> Config:

@@ -9,7 +9,7 @@ import typer
 from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.commands.enhance import show_result
 from exdiff_cli.commands.options import (
-    DeviceOption,
+    DevicesOption,
     GraceOption,
     JsonLinesOption,
     LockWaitOption,
@@ -19,7 +19,7 @@ from exdiff_cli.commands.options import (
     SegmentsOption,
     ThreadsOption,
     VerboseOption,
-    choose_device,
+    choose_devices,
 )
 from exdiff_cli.commands.report import ReportOption, report_run
 from exdiff_cli.commands.results import OutputArgument
@@ -36,7 +36,7 @@ def retry(
     lock_wait: LockWaitOption = None,
     max_hours: MaxHoursOption = MOST_HOURS,
     report: ReportOption = True,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     threads: ThreadsOption = 0,
     as_json: JsonLinesOption = False,
     quiet: QuietOption = False,
@@ -51,7 +51,7 @@ def retry(
     stop = Stop(grace=parse_duration(grace, "--grace"))
     wait = parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0
     options = RunOptions(stop=stop, lock_wait=wait, max_hours=max_hours)
-    resources = Resources.on(choose_device(device), batch)
+    resources = Resources.on(choose_devices(device), batch)
     with following(as_json) as listener, on_signals(stop, log.warning):
         result = together(output, retry_failed(output, find_failed(output), resources, listener, options))
     if report:
