@@ -25,7 +25,7 @@ from exdiff_cli.manifest import Manifest, NewerManifestError
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.text import printable
 
-CALIBRATION_SECONDS = 20.0
+CALIBRATION_SECONDS = 30.0
 REPORT_BYTES = 8192
 """What a quality report takes on a disk, in whole blocks."""
 

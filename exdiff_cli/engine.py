@@ -210,7 +210,8 @@ def enhance_found(
             remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
         manifest.remember(made_with(bundle, settings))
         pending = run.plan(found.jobs)
-        run.enhance(pending)
+        with run.placement.one_thread_each():
+            run.enhance(pending)
         run.result.left = len(pending) + run.unseen - run.result.done_count - len(run.result.failed)
         run.result.stopped_by, run.result.gave_up, run.result.refused = stop.signal, run.gave_up, run.refused
         with run.problem_noted():

@@ -1,16 +1,18 @@
 """Where batches run: on one device or several, in smaller parts where memory runs out, and in order.
 
-On the CPU a batch runs in the caller's thread. Each GPU has a few threads: one has the device, the others hear where
-somebody speaks in the next batch and judge the one before, so that the device does not wait for them.
+A CPU enhances several batches side by side, each by one thread: that uses its cores better than one batch with all
+threads, as recurrent layers go step by step. With one worker a batch runs in the caller's thread. Each GPU has a few
+threads: one has the device, the others hear where somebody speaks in the next batch and judge the one before, so that
+the device does not wait for them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from threading import Lock, local
@@ -165,7 +167,21 @@ class Placement:
             enhancers.append(Enhancer(own, settings, device, turn=_turn(device)))
         self.enhancer = enhancers[0]
         self.batch = resources.batch or min(map(fitting_batch, enhancers))
-        self._workers = [each for enhancer in enhancers for each in _workers(enhancer)]
+        self._workers = [each for enhancer in enhancers for each in _workers(enhancer, resources.workers)]
+        self._threads = 1 if self.enhancer.device.type == "cpu" else torch.get_num_threads()
+
+    @contextmanager
+    def one_thread_each(self) -> Iterator[None]:
+        """On a CPU let torch use one thread, as each worker is one; the process has the others back afterwards.
+
+        How many there are would change results by rounding.
+        """
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def enhance(
         self, batches: Iterable[list[Item]], piece_of: Callable[[Item], Piece], is_over: Callable[[], bool]
@@ -194,6 +210,7 @@ class Placement:
 
         def begin() -> None:
             mine.worker = idle.get()
+            torch.set_num_threads(self._threads)  # which is a thread's own, too
             if mine.worker.device.type == "cuda":
                 torch.cuda.set_device(mine.worker.device)
 
@@ -230,11 +247,11 @@ def _turn(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext() if device.type == "cpu" else Lock()
 
 
-def _workers(enhancer: Enhancer) -> list[Worker]:
+def _workers(enhancer: Enhancer, on_cpu: int) -> list[Worker]:
     """Those of a device, each with an enhancer of its own, which counts its own seconds."""
-    others = 0 if enhancer.device.type == "cpu" else GPU_THREADS - 1
+    count = on_cpu if enhancer.device.type == "cpu" else GPU_THREADS
     limit = Limit()
-    return [worker(each, limit) for each in (enhancer, *(enhancer.sharing() for _ in range(others)))]
+    return [worker(each, limit) for each in (enhancer, *(enhancer.sharing() for _ in range(count - 1)))]
 
 
 def fitting_batch(enhancer: Enhancer) -> int:

@@ -113,9 +113,11 @@ class Settings:
 GPU_BATCH = 64
 """Segments: beyond, a GPU gains nothing."""
 
-MOST_READERS = 8
 MEASURED = 0
 """A batch of as many segments as the devices turn out to have memory for."""
+
+MOST_AT_A_TIME = 8
+"""Recordings that are decoded or published, and segments that are enhanced on a CPU: each takes memory."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,14 @@ class Resources:
 
     ``device`` may name several, with commas between. ``batch`` is in segments, or :data:`MEASURED`. A CPU gains nothing
     by more than one, takes more memory, and rounds batches of other sizes differently: one at a time, results are equal
-    to the bit whatever came before and between. So many recordings are decoded at the same time by ``decoders``, and
-    scored and published by ``publishers``.
+    to the bit whatever came before and between. It enhances as many side by side as there are ``workers``, each by one
+    thread. So many recordings are decoded at the same time by ``decoders``, and scored and published
+    by ``publishers``.
     """
 
     device: str = "cpu"
     batch: int = 1
+    workers: int = 1
     decoders: int = 1
     publishers: int = 1
 
@@ -138,9 +142,10 @@ class Resources:
         return self.device.split(",")
 
     @classmethod
-    def on(cls, device: str, batch: int | None) -> Resources:
-        """Devices and, unless ``batch`` is given, what suits them."""
-        if not device.startswith("cuda"):
-            return cls(device, batch or cls.batch)
-        threads = max(1, min(MOST_READERS, (os.cpu_count() or 1) // 2))
-        return cls(device, batch or MEASURED, threads, threads)
+    def on(cls, device: str, batch: int | None, threads: int) -> Resources:
+        """Devices and, unless ``batch`` is given, what suits them; ``threads`` are those that torch may use."""
+        if device.startswith("cuda"):
+            readers = max(1, min(MOST_AT_A_TIME, (os.cpu_count() or 1) // 2))
+            return cls(device, batch or MEASURED, decoders=readers, publishers=readers)
+        workers = min(MOST_AT_A_TIME, threads)
+        return cls(device, batch or cls.batch, workers=workers, publishers=workers)

@@ -152,7 +152,7 @@ def test_a_run_on_every_gpu_gives_what_a_cpu_gives(on_gpu: Bundle, bundle: Bundl
     settings = short_settings(bundle)
     expected = enhance_all([tmp_path / "in"], tmp_path / "cpu", bundle.on(torch.device("cpu")), settings, Resources())
     found = enhance_all(
-        [tmp_path / "in"], tmp_path / "gpu", on_gpu, settings, replace(Resources.on(gpus, None), batch=batch)
+        [tmp_path / "in"], tmp_path / "gpu", on_gpu, settings, replace(Resources.on(gpus, None, threads=2), batch=batch)
     )
     assert (expected.exit_code, found.exit_code, found.done_count) == (ExitCode.OK, ExitCode.OK, 6)
     for path in sorted(expected.output.glob("*.wav")):

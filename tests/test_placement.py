@@ -36,6 +36,15 @@ SHORTAGES = [torch.OutOfMemoryError("CUDA out of memory."), MemoryError("no room
 
 
 @pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Of torch in every thread, as in a run: how many there are changes rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
 def _quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     class Quick:
         def score(self, windows: list[Any]) -> list[DnsmosScore]:
@@ -150,7 +159,7 @@ def test_whatever_else_is_wrong_is_raised(error: Exception) -> None:
 def test_a_cpu_that_is_out_of_memory_has_no_other_to_go_to(bundle: Bundle) -> None:
     """On a GPU there is: models of the same weights, on the CPU."""
     enhancer = Enhancer(bundle, short_settings(bundle), CPU)
-    (worker,) = placement._workers(enhancer)
+    (worker,) = placement._workers(enhancer, 1)
     assert worker._on_cpu is None
     elsewhere = replace(enhancer)
     elsewhere.device = torch.device("cuda:0")
@@ -374,6 +383,7 @@ def bytes_of(result: RunResult) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "resources",
     [
+        Resources(workers=3, publishers=2),
         Resources("cpu,cpu"),
         Resources("cpu,cpu,cpu", decoders=3, publishers=2),
         Resources(decoders=3),
@@ -471,7 +481,7 @@ def test_memory_may_run_out_where_an_estimate_takes_the_place_of_a_result(
 
 
 @pytest.mark.parametrize(
-    "resources", [Resources("cpu,cpu", decoders=3, publishers=2), Resources("cpu,cpu", 3)], ids=str
+    "resources", [Resources("cpu,cpu", decoders=3, publishers=2), Resources(workers=3, publishers=3)], ids=str
 )
 def test_a_signal_ends_a_run_on_several_devices(bundle: Bundle, calls: Path, resources: Resources) -> None:
     for number in range(4, 12):

@@ -123,34 +123,26 @@ def test_draws_are_few(draws: int) -> None:
         Settings(SamplerConfig(), draws=draws)
 
 
-def test_results_from_before_there_was_a_choice_of_precision_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    described: list[str] = []
-    dumps = json.dumps
-
-    def keep(value: Any, **how: Any) -> str:
-        described.append(dumps(value, **how))
-        return described[-1]
-
-    monkeypatch.setattr(json, "dumps", keep)
-    BASE.cache_key()
-    replace(BASE, precision=Precision.BFLOAT16).cache_key()
-    assert ["precision" in each for each in described] == [False, True]
+@pytest.mark.parametrize(("threads", "workers"), [(1, 1), (2, 2), (8, 8), (64, 8)])
+def test_a_cpu_enhances_as_many_segments_side_by_side_as_there_are_threads(threads: int, workers: int) -> None:
+    found = Resources.on("cpu", None, threads)
+    assert (found.workers, found.publishers) == (workers, workers)
 
 
 @pytest.mark.parametrize(
     ("device", "batch", "expected"), [("cpu", None, 1), ("cuda:1", None, MEASURED), ("cpu", 5, 5), ("cpu,cpu", None, 1)]
 )
 def test_batch_suits_the_device_unless_it_is_given(device: str, batch: int | None, expected: int) -> None:
-    assert Resources.on(device, batch).batch == expected
+    assert Resources.on(device, batch, threads=2).batch == expected
 
 
 def test_a_cpu_decodes_and_publishes_one_at_a_time_and_a_gpu_as_many_as_it_has_cores_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert Resources.on("cpu", None) == Resources()
+    assert Resources.on("cpu", None, threads=1) == Resources()
     for cores, expected in ((None, 1), (1, 1), (6, 3), (64, 8)):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        found = Resources.on("cuda", 16)
+        found = Resources.on("cuda", 16, threads=2)
         assert (found.decoders, found.publishers) == (expected, expected)
 
 

@@ -38,9 +38,9 @@ def measure_published(resources: Resources, run_factor: float, timed: int = LEAS
     """
     if timed < LEAST_TIMED:
         raise ValueError(f"{timed} evaluations are too few to time: at least {LEAST_TIMED}")
-    device, spectral = torch.device(resources.device), PRESETS["base"].spectral
+    device, spectral = torch.device(resources.devices[0]), PRESETS["base"].spectral
     network = _build(device)
-    state = random_spectrum(resources.batch, spectral, FRAMES, device)
+    state = random_spectrum(resources.batch or 1, spectral, FRAMES, device)
     condition, times = _condition(network, state), torch.full((len(state),), 0.5, device=device)
     macs = _count(network, state, times, condition)
     fastest = min(_time(network, state, times, condition, device) for _ in range(timed))

@@ -114,6 +114,7 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
         "weights_sha256": bundle.weights_sha256,
         "device": resources.device,
         "threads": torch.get_num_threads(),
+        "workers": resources.workers,
         "cores": os.cpu_count(),
         "batch": resources.batch,
         "steps": settings.sampler.steps,
@@ -130,6 +131,8 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     if resources.device.startswith("cuda"):
-        figures["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated(resources.device) / MEBIBYTE)
-        figures["device_busy"] = round(run.model_seconds / run.wall, 4)
+        figures["peak_device_memory_mib"] = round(
+            sum(map(torch.cuda.max_memory_allocated, resources.devices)) / MEBIBYTE
+        )
+        figures["device_busy"] = round(run.model_seconds / run.wall / len(resources.devices), 4)
     return figures

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 
@@ -26,7 +25,8 @@ def measure_scaling(bundle: Bundle, settings: Settings, resources: Resources, se
 
     def factor(count: int, batch: int) -> float:
         with _threads(count):
-            found = run_bench(bundle, settings, replace(resources, batch=batch), seconds)["real_time_factor"]
+            suited = Resources.on(resources.device, batch, count)
+            found = run_bench(bundle, settings, suited, seconds)["real_time_factor"]
         assert isinstance(found, float)
         return found
 

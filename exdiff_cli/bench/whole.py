@@ -45,12 +45,12 @@ def bench(wanted: Wanted, bundle: Bundle, settings: Settings, resources: Resourc
         failed = {outcome.job.source for outcome in run.result.failed}
         heard = (job.source for job in discover(paths, None, AUDIO_SUFFIXES).jobs if job.source not in failed)
         figures |= {**_about(wanted), "speech_share": speech_share(heard)}
-    figures["work"] = work_figures(run, bundle, torch.device(resources.device))
+    figures["work"] = work_figures(run, bundle, torch.device(resources.devices[0]))
     if wanted.scaling:
         figures["scaling"] = measure_scaling(bundle, settings, resources, wanted.made.seconds)
     if wanted.published:
         figures["published"] = measure_published(resources, run.wall / run.audio)
-    figures["machine"] = describe_machine(resources.device)
+    figures["machine"] = describe_machine(resources.devices[0])
     if wanted.stored is not None:
         figures["against"] = compare(figures, wanted.stored)
     return figures

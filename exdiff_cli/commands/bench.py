@@ -15,12 +15,12 @@ from exdiff_cli.commands.options import (
     SegmentsOption,
     StepsOption,
     ThreadsOption,
-    choose_devices,
+    choose_resources,
     make_settings,
     preset_steps,
 )
 from exdiff_cli.errors import UsageError
-from exdiff_cli.settings import DEFAULT_BUNDLE, Precision, Resources
+from exdiff_cli.settings import DEFAULT_BUNDLE, Precision
 from exdiff_cli.stdout import print_json, print_table
 
 PICTURES = (".png", ".svg")
@@ -76,7 +76,7 @@ def bench(
     wanted = Wanted(MadeArchive(**made), tuple(paths or ()), scaling, published, stored)
     loaded = load_bundle(bundle)
     settings = make_settings(loaded, preset_steps(preset, steps), precision=precision)
-    resources = Resources.on(choose_devices(device), batch)
+    resources = choose_resources(device, batch)
     figures = {"message_type": "bench", **measure(wanted, loaded, settings, resources)}
     if plot is not None:
         from exdiff_cli.bench.plot import draw_bench

@@ -34,7 +34,7 @@ from exdiff_cli.commands.options import (
     ThreadsOption,
     VerboseOption,
     check_price,
-    choose_devices,
+    choose_resources,
     make_settings,
     preset_steps,
     say,
@@ -255,7 +255,7 @@ def enhance(
         precision=precision,
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
     )
-    resources = Resources.on(choose_devices(device), batch)
+    resources = choose_resources(device, batch)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options, price_per_hour, as_json)
     with following(as_json) as listener:

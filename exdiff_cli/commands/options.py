@@ -12,7 +12,7 @@ import typer
 from exdiff_cli import logs
 from exdiff_cli.errors import UsageError
 from exdiff_cli.logs import NOTICE, LogFormat
-from exdiff_cli.settings import PRESET_STEPS, SPEECH, Precision, Settings
+from exdiff_cli.settings import PRESET_STEPS, SPEECH, Precision, Resources, Settings
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def use_threads(count: int) -> int:
     return count
 
 
-ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="CPU threads; 0 leaves it to torch.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="CPU threads; 0 takes all cores.")]
 
 
 def say(message: str) -> None:
@@ -142,6 +142,13 @@ def choose_devices(names: str) -> str:
     if gpus and len(gpus) < len(devices):
         raise UsageError(f"--device {names}: a CPU would hold the GPU up; leave cpu out")
     return ",".join(devices)
+
+
+def choose_resources(devices: str, batch: int | None) -> Resources:
+    """What suits the devices, as :func:`choose_devices` takes them, and the threads that there are."""
+    import torch
+
+    return Resources.on(choose_devices(devices), batch, torch.get_num_threads())
 
 
 def change(config: Config, **values: float | None) -> Config:

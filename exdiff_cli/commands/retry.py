@@ -19,11 +19,10 @@ from exdiff_cli.commands.options import (
     SegmentsOption,
     ThreadsOption,
     VerboseOption,
-    choose_devices,
+    choose_resources,
 )
 from exdiff_cli.commands.report import ReportOption, report_run
 from exdiff_cli.commands.results import OutputArgument
-from exdiff_cli.settings import Resources
 from exdiff_cli.stopping import Stop, on_signals, parse_duration
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def retry(
     stop = Stop(grace=parse_duration(grace, "--grace"))
     wait = parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0
     options = RunOptions(stop=stop, lock_wait=wait, max_hours=max_hours)
-    resources = Resources.on(choose_devices(device), batch)
+    resources = choose_resources(device, batch)
     with following(as_json) as listener, on_signals(stop, log.warning):
         result = together(output, retry_failed(output, find_failed(output), resources, listener, options))
     if report:
