@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens, Memory, rotation
+from exdiff_cli.diffuse.attention import LatentAttention, LatentTokens, Memory, rotate, rotation
 
 CHANNELS, SIZE, BANDS, HEADS = 32, 8, 2, 4
 TOKEN_RATE = 15.625
@@ -130,11 +130,19 @@ def test_positions_are_relative(rate: float, window: int) -> None:
 
 def test_both_positions_matter() -> None:
     turns = rotation(bands=4, frames=16, frames_per_second=TOKEN_RATE, size=8, device=torch.device("cpu"))
+    turns = torch.view_as_complex(turns)
     assert turns.shape == (16, 4, 4)
     torch.testing.assert_close(turns.abs(), torch.ones(16, 4, 4))
     assert (turns[1:] != turns[:-1])[..., :2].all()
     assert (turns[:, 1:] != turns[:, :-1])[..., 2:].all()
     assert torch.equal(turns[0, 0, 2:], turns[5, 0, 2:])
+
+
+def test_rotation_is_that_of_complex_numbers() -> None:
+    turns = rotation(bands=BANDS, frames=19, frames_per_second=TOKEN_RATE, size=8, device=torch.device("cpu"))
+    x = torch.randn(3, HEADS, 19, BANDS, 8, generator=torch.Generator().manual_seed(3))
+    pairs = torch.view_as_complex(x.view(3, HEADS, 19, BANDS, 4, 2)) * torch.view_as_complex(turns)
+    torch.testing.assert_close(rotate(x, turns), torch.view_as_real(pairs).flatten(-2), atol=1e-6, rtol=1e-6)
 
 
 def test_memory_serves_many_queries() -> None:

@@ -33,7 +33,7 @@ class Memory:
 
 
 def rotation(bands: int, frames: int, frames_per_second: float, size: int, device: torch.device) -> Tensor:
-    """Complex unit rotations ``(frames, bands, size // 2)`` for the centres of a grid over 0 to 8 kHz."""
+    """Cosines and sines ``(frames, bands, size // 2, 2)`` for the centres of a grid over 0 to 8 kHz."""
     seconds = (torch.arange(frames, device=device) + 0.5) / frames_per_second
     hertz = (torch.arange(bands, device=device) + 0.5) * (8000 / bands)
     quarter = size // 4
@@ -41,13 +41,16 @@ def rotation(bands: int, frames: int, frames_per_second: float, size: int, devic
     by_time = seconds[:, None] * (2 * math.pi / (0.2 * 40.0**order))
     by_pitch = hertz[:, None] * (2 * math.pi / (2000.0 * 16.0**order))
     angles = torch.cat((by_time[:, None].expand(-1, bands, -1), by_pitch[None].expand(frames, -1, -1)), dim=-1)
-    return torch.polar(torch.ones_like(angles), angles)
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Rotate pairs of the last axis of ``x`` ``(..., frames, bands, size)`` by ``turns``."""
-    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    # Not in complex numbers, which a graph cannot have.
+    real, imaginary = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
+    cosine, sine = turns.unbind(-1)
+    turned = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), dim=-1)
+    return turned.flatten(-2).to(x.dtype)
 
 
 def into_windows(x: Tensor, frames: int) -> Tensor:
@@ -124,7 +127,9 @@ class LatentAttention(nn.Module):
     def _attend(self, queries: Tensor, memory: Memory) -> Tensor:
         """Each window of queries to its own window of latents, both neighbours, and the null token."""
         batch, heads, windows, _, size = queries.shape
-        null_key, null_value = (part[None, :, None, None].expand(batch, heads, windows, 1, size) for part in self.null)
+        null_key, null_value = (
+            part[None, :, None, None].expand(batch, heads, windows, 1, size) for part in self.null.unbind(0)
+        )
         keys = torch.cat((*_neighbours(memory.keys, windows, 2), null_key.to(queries.dtype)), dim=3)
         values = torch.cat((*_neighbours(memory.values, windows, 2), null_value.to(queries.dtype)), dim=3)
         opened = torch.cat(_neighbours(memory.open, windows, 1), dim=2)

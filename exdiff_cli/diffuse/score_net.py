@@ -106,17 +106,20 @@ class DataPredictor(nn.Module):
 
     def forward(self, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the clean spectrum from ``state`` ``(batch, bins, frames)`` at times ``t`` ``(batch,)``."""
-        sources = [state, condition.mixture]
-        if self.concatenate_estimate:
-            sources.append(condition.estimate)
-        x = self.features(torch.stack(sources, dim=1))
+        sources = self.sources(state, condition)
+        x = self.features(sources)
         frames = x.shape[-1]
         x = F.pad(x, (0, -frames % self.stride))
         channels = self.correct(x, t, condition)[..., :frames].float()
         base, channels = self.first_answer(channels, condition)
         planes = torch.complex(channels[:, ::2].contiguous(), channels[:, 1::2].contiguous())
-        masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources, strict=False))
+        masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources.unbind(1), strict=False))
         return base + planes[:, 0] / SCALE + masked
+
+    def sources(self, state: Tensor, condition: Condition) -> Tensor:
+        """The spectra that the network sees, ``(batch, sources, bins, frames)``."""
+        shown = [state, condition.mixture, condition.estimate]
+        return torch.stack(shown[: 3 if self.concatenate_estimate else 2], dim=1)
 
     def first_answer(self, channels: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """The spectrum that is corrected, and of ``channels`` those that correct it."""
