@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +26,11 @@ from exdiff_cli.errors import BundleError, UsageError
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
-from exdiff_cli.presets import build_score_net, find_preset
+from exdiff_cli.graph import Graph, can_export, export_graph, is_made_of, stand_in_score_net, stand_in_separator
+from exdiff_cli.presets import Preset, build_score_net, find_preset
 from exdiff_cli.publish import publish_text
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 CONFIG = "config.toml"
@@ -43,7 +47,7 @@ class Bundle:
     """Both models, ready to run, and what a report must say of them.
 
     ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default. ``examples`` is the folder whose
-    sound the separator takes out, if it was asked by one.
+    sound the separator takes out, if it was asked by one. ``graphs`` are the models' own, by part, where there are any.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Bundle:
     score_net: DataPredictor
     weights_sha256: str
     examples: Path | None = None
+    graphs: Mapping[str, Graph] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Bundle:
         """Move both models, in place, and return the bundle."""
@@ -67,6 +72,21 @@ class Bundle:
         Nothing is copied on the device that the models are on, which may have no memory left.
         """
         return replace(self, separator=_copied(self.separator, device), score_net=_copied(self.score_net, device))
+
+    def ready_on(self, device: torch.device) -> Bundle:
+        """A bundle to run on ``device``: on a CPU its models' graphs, where there are any, in place of the models.
+
+        Graphs do not follow a change of the models' weights.
+        """
+        self.to(device)
+        if device.type != "cpu":
+            return self
+        separator, score_net = (self.graphs.get(part) for part in PARTS)
+        return replace(
+            self,
+            separator=stand_in_separator(self.separator, separator),
+            score_net=stand_in_score_net(self.score_net, score_net),
+        )
 
 
 def _copied(model: Model, device: torch.device) -> Model:
@@ -118,18 +138,18 @@ def load_bundle(name: str) -> Bundle:
     config = _read_config(folder / CONFIG)
     try:
         preset = find_preset(config["preset"])
-        separator = Separator(build_config(type(preset.separator), config["extract"]["network"]))
-        score_net = build_score_net(build_config(type(preset.score_net), config["diffuse"]["network"]))
+        separator, score_net = _build(preset, *(config[part]["network"] for part in PARTS))
         spectral = build_config(SpectralConfig, config["spectral"])
         sampler = build_config(SamplerConfig, config["diffuse"]["sampler"])
-        hashes = [
-            _load_weights(model, folder, config[part])
-            for part, model in zip(PARTS, (separator, score_net), strict=True)
-        ]
+        models: dict[str, nn.Module] = dict(zip(PARTS, (separator, score_net), strict=True))
+        hashes = [_load_weights(model, folder, config[part]) for part, model in models.items()]
+        graphs = {
+            part: _read_graph(model, folder, config[part]) for part, model in models.items() if "graph" in config[part]
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / CONFIG}: entry {error} is missing or wrong; install the bundle again") from error
     combined = hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined)
+    return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined, graphs=graphs)
 
 
 def can_be_asked_by_example(bundle: Bundle) -> bool:
@@ -167,24 +187,48 @@ def build_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
+def _build(preset: Preset, extract: Mapping[str, Any], diffuse: Mapping[str, Any]) -> tuple[Separator, DataPredictor]:
+    """The untrained networks of a preset, as tables describe them."""
+    separator = Separator(build_config(type(preset.separator), extract))
+    return separator, build_score_net(build_config(type(preset.score_net), diffuse))
+
+
 def _load_weights(model: nn.Module, folder: Path, part: Mapping[str, Any]) -> str:
     path = folder / part["file"]
+    content = _read_checked(path, part["sha256"])
+    _fill(model, content, path)
+    return str(part["sha256"])
+
+
+def _read_graph(model: nn.Module, folder: Path, part: Mapping[str, Any]) -> Graph:
+    path = folder / part["graph"]
+    content = _read_checked(path, part["graph_sha256"])
+    if not is_made_of(content, part["sha256"]):
+        raise BundleError(f"{path}: was not made of the weights in {part['file']}; install the bundle again")
+    return Graph(content, model)
+
+
+def _read_checked(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); install the bundle again") from error
     found = hashlib.sha256(content).hexdigest()
-    if found != part["sha256"]:
+    if found != sha256:
         raise BundleError(
             f"{path}: is not the file that {CONFIG} names (SHA-256 {found[:12]}…); install the bundle again"
         )
+    return content
+
+
+def _fill(model: nn.Module, content: bytes, path: Path) -> None:
+    """Load weights, for evaluation."""
     try:
         model.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise BundleError(f"{path}: does not fit its network ({first}); install the bundle again") from error
     model.eval().requires_grad_(False)
-    return found
 
 
 def write_bundle(
@@ -193,10 +237,12 @@ def write_bundle(
     diffuse: Path,
     sampler: SamplerConfig | None = None,
     by_example: Path | None = None,
+    with_graphs: bool = True,
 ) -> None:
     """Make a bundle of trained weight files, whose metadata describe their networks.
 
-    The config is published last, so that an unfinished bundle is never found.
+    Graphs of the networks are made beside them if the package onnx is there. The config is published last, so that an
+    unfinished bundle is never found.
     """
     parts = {"extract": read_trained(extract, "extract"), "diffuse": read_trained(diffuse, "diffuse")}
     preset = parts["extract"][1].get("preset", "small")
@@ -209,9 +255,27 @@ def write_bundle(
         _write(folder / f"{part}.safetensors", content)
         tables[part] = {"file": f"{part}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
         tables[f"{part}.network"] = about["config"]
+    for part, graph in (_graphs(find_preset(preset), parts) if with_graphs else {}).items():
+        _write(folder / f"{part}.onnx", graph)
+        tables[part] |= {"graph": f"{part}.onnx", "graph_sha256": hashlib.sha256(graph).hexdigest()}
     tables["diffuse.sampler"] = asdict(sampler) if sampler else parts["diffuse"][1]["sampler"]
     head = f'format = {FORMAT}\npreset = "{preset}"\n'
     publish_text(folder / CONFIG, head + "".join(_toml_table(*item) for item in tables.items()))
+
+
+def _graphs(preset: Preset, trained: Mapping[str, tuple[bytes, Mapping[str, Any]]]) -> dict[str, bytes]:
+    """Graphs of both networks, made of their weights; none of the preset ``base``, and none without the package."""
+    if not can_export():
+        log.warning("the bundle runs about half as fast on a CPU as it could: pip install onnx, and make it again")
+        return {}
+    made = {}
+    for part, model in zip(PARTS, _build(preset, *(trained[part][1]["config"] for part in PARTS)), strict=True):
+        content = trained[part][0]
+        _fill(model, content, Path(f"{part}.safetensors"))
+        graph = export_graph(model, hashlib.sha256(content).hexdigest())
+        if graph is not None:
+            made[part] = graph
+    return made
 
 
 def _write(path: Path, content: bytes) -> None:

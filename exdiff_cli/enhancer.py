@@ -86,7 +86,10 @@ class Enhancer:
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
-        self.bundle.to(self.device)
+        if self.settings.precision is Precision.BFLOAT16:
+            self.bundle.to(self.device)  # a graph computes in float32
+        else:
+            self.bundle = self.bundle.ready_on(self.device)
         if self.device.type == "cuda" and self.settings.precision is Precision.BFLOAT16:
             # As tensor cores read it. Convolutions in float32, for which there are none here, would only be slower.
             for model in (self.bundle.separator, self.bundle.score_net):

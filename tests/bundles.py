@@ -68,13 +68,15 @@ def save_example_separator(path: Path, seed: int = 0) -> Path:
     return save_trained(ExampleSeparator(EXTRACT), path, model="by_example", config=asdict(EXTRACT))
 
 
-def make_bundle(folder: Path, seed: int = 0, by_example: bool = False, loud: bool = False) -> Path:
-    """Write a whole bundle below ``folder``; returns its own folder."""
+def make_bundle(
+    folder: Path, seed: int = 0, by_example: bool = False, loud: bool = False, with_graphs: bool = False
+) -> Path:
+    """Write a whole bundle below ``folder``; returns its own folder. To make graphs takes longer than all else."""
     folder.mkdir(parents=True, exist_ok=True)
     extract = save_separator(folder / "extract-trained.safetensors", seed)
     diffuse = save_score_net(folder / "diffuse-trained.safetensors", seed, loud=loud)
     asked = save_example_separator(folder / "by-example-trained.safetensors", seed) if by_example else None
-    write_bundle(folder / "tiny", extract, diffuse, by_example=asked)
+    write_bundle(folder / "tiny", extract, diffuse, by_example=asked, with_graphs=with_graphs)
     return folder / "tiny"
 
 

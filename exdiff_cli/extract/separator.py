@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,11 @@ def apply_mask(mixture: Tensor, channels: Tensor) -> Tensor:
     return mixture * rotation * (MASK_CEILING * logit.sigmoid())
 
 
-def separate(network: ResUNet, mixture: Tensor, wanted: Tensor) -> Extraction:
+Network = Callable[[Tensor, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
+"""Features and embeddings to mask channels and latents, as :class:`ResUNet` and its graph."""
+
+
+def separate(network: Network, mixture: Tensor, wanted: Tensor) -> Extraction:
     """Mask ``(batch, bins, frames)`` as the ``small`` network says for embeddings ``(batch, query_size)``."""
     channels, latents = network(spectral_features(mixture), wanted)
     return Extraction(apply_mask(mixture, channels), latents)

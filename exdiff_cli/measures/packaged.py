@@ -25,6 +25,11 @@ def onnx_session(purpose: str, package: str, name: str, install: str, threads: i
         raise UsageError(f"{purpose} needs the model in the package {package}: {install}")
     if not model.is_file():
         raise UsageError(f"{purpose} model {model} is missing: reinstall the package {package}")
+    return cpu_session(str(model), threads)
+
+
+def cpu_session(model: str | bytes, threads: int, spin: bool = True) -> Any:
+    """Open an ONNX model, a path or its content, on the CPU; its threads wait for work busily if they may ``spin``."""
     # Its builds would report to their maker, keep an identifier in the user's cache, and leave a file in TMPDIR.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -32,4 +37,5 @@ def onnx_session(purpose: str, package: str, name: str, install: str, threads: i
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
