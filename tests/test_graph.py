@@ -23,7 +23,7 @@ from exdiff_cli.audio.spectral import LEVEL_RMS, analyse
 from exdiff_cli.bundle import Bundle, load_bundle, write_bundle
 from exdiff_cli.enhancer import Enhancer, Piece
 from exdiff_cli.errors import BundleError
-from exdiff_cli.graph import GraphScoreNet, GraphSeparator
+from exdiff_cli.graph import GraphNetwork, GraphScoreNet, GraphSeparator
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
 
 CPU = torch.device("cpu")
@@ -122,6 +122,14 @@ def test_threads_side_by_side_get_the_same_bits(shipped: Bundle) -> None:
         together = list(threads.map(lambda _: computed(ready, 32_768, 1), range(4)))
     for found in together:
         assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
+
+
+def test_the_layout_of_what_is_given_changes_nothing(shipped: Bundle) -> None:
+    network = GraphNetwork(shipped.graphs["extract"])
+    features = torch.randn(1, 3, 256, 20, generator=torch.Generator().manual_seed(2))
+    query = shipped.separator.queries.embeddings[:1].detach()
+    found = network(features.contiguous(memory_format=torch.channels_last), query)
+    assert all(torch.equal(one, other) for one, other in zip(found, network(features, query), strict=True))
 
 
 def test_a_graph_stands_for_no_other_network(shipped: Bundle) -> None:

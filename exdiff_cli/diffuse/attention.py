@@ -132,9 +132,12 @@ class LatentAttention(nn.Module):
         )
         keys = torch.cat((*_neighbours(memory.keys, windows, 2), null_key.to(queries.dtype)), dim=3)
         values = torch.cat((*_neighbours(memory.values, windows, 2), null_value.to(queries.dtype)), dim=3)
-        opened = torch.cat(_neighbours(memory.open, windows, 1), dim=2)
-        opened = F.pad(opened, (0, 1), value=True)[:, None, :, None]
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=opened)
+        opened = F.pad(torch.cat(_neighbours(memory.open, windows, 1), dim=2), (0, 1), value=True)
+        return self.weigh(queries, keys, values, opened)
+
+    def weigh(self, queries: Tensor, keys: Tensor, values: Tensor, opened: Tensor) -> Tensor:
+        """Attend in each window ``(batch, heads, windows, …, size)`` to keys opened by ``(batch, windows, keys)``."""
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=opened[:, None, :, None])
 
 
 def _neighbours(x: Tensor, windows: int, axis: int) -> list[Tensor]:

@@ -109,25 +109,26 @@ class DataPredictor(nn.Module):
         sources = self.sources(state, condition)
         x = self.features(sources)
         frames = x.shape[-1]
-        x = F.pad(x, (0, -frames % self.stride))
+        if frames % self.stride:
+            x = F.pad(x, (0, -frames % self.stride))
         channels = self.correct(x, t, condition)[..., :frames].float()
         base, channels = self.first_answer(channels, condition)
         planes = torch.complex(channels[:, ::2].contiguous(), channels[:, 1::2].contiguous())
-        masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources.unbind(1), strict=False))
+        masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources, strict=False))
         return base + planes[:, 0] / SCALE + masked
 
-    def sources(self, state: Tensor, condition: Condition) -> Tensor:
-        """The spectra that the network sees, ``(batch, sources, bins, frames)``."""
-        shown = [state, condition.mixture, condition.estimate]
-        return torch.stack(shown[: 3 if self.concatenate_estimate else 2], dim=1)
+    def sources(self, state: Tensor, condition: Condition) -> list[Tensor]:
+        """The spectra that the network sees, each ``(batch, bins, frames)``."""
+        estimate = [condition.estimate] if self.concatenate_estimate else []
+        return [state, condition.mixture, *estimate]
 
     def first_answer(self, channels: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """The spectrum that is corrected, and of ``channels`` those that correct it."""
         return condition.estimate if self.concatenate_estimate else condition.mixture, channels
 
-    def features(self, sources: Tensor) -> Tensor:
-        """What the network sees of complex spectra ``(batch, sources, bins, frames)``: real and imaginary parts."""
-        return torch.view_as_real(sources * SCALE).movedim(-1, 2).flatten(1, 2)
+    def features(self, sources: list[Tensor]) -> Tensor:
+        """What the network sees of complex spectra ``(batch, bins, frames)``: real and imaginary parts."""
+        return torch.view_as_real(torch.stack(sources, dim=1) * SCALE).movedim(-1, 2).flatten(1, 2)
 
     def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Map features to pairs of real and imaginary parts, ``(batch, channels, bins, frames)``.
@@ -198,9 +199,9 @@ class ScoreNet(DataPredictor):
         fine = self.fine(finest.contiguous()) * self._kept(mixture, keep_latents)[:, None, None, None]
         return replace(given, fine=fine)
 
-    def features(self, sources: Tensor) -> Tensor:
+    def features(self, sources: list[Tensor]) -> Tensor:
         """The separator's own features of every source: real and imaginary part and log magnitude."""
-        return torch.cat([spectral_features(source) for source in sources.unbind(1)], dim=1)
+        return spectral_features(*sources)
 
     def first_answer(self, channels: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """A mask of the mixture of the network's own, which is the separator's to begin with."""

@@ -50,10 +50,13 @@ floor Diffuse took clean talk with silent pauses for noise.
 """
 
 
-def spectral_features(mixture: Tensor) -> Tensor:
-    """Real part, imaginary part and log magnitude of a compressed spectrum, ``(batch, 3, bins, frames)``."""
-    log_magnitude = 0.2 * (mixture.abs().clamp_min(FLOOR) + 1e-4).log() + 0.5
-    return torch.stack((mixture.real * 5, mixture.imag * 5, log_magnitude), dim=1)
+def spectral_features(*spectra: Tensor) -> Tensor:
+    """Real part, imaginary part and log magnitude of compressed spectra, ``(batch, 3 * spectra, bins, frames)``."""
+    planes: list[Tensor] = []
+    for spectrum in spectra:
+        log_magnitude = 0.2 * (spectrum.abs().clamp_min(FLOOR) + 1e-4).log() + 0.5
+        planes += (spectrum.real * 5, spectrum.imag * 5, log_magnitude)
+    return torch.stack(planes, dim=1)
 
 
 def apply_mask(mixture: Tensor, channels: Tensor) -> Tensor:
