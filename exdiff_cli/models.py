@@ -18,7 +18,8 @@ from exdiff_cli.text import printable
 class ModelFacts:
     """One bundle; of a broken one only its place and what is wrong, ``problem``, are known.
 
-    ``sample_rate`` is in Hertz, ``steps`` the default, ``parameters`` those of both models.
+    ``sample_rate`` is in Hertz, ``steps`` the default, ``parameters`` those of both models; ``graphs`` names the models
+    that run on a CPU as graphs.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ModelFacts:
     parameters: int | None = None
     by_example: bool | None = None
     weights_sha256: str | None = None
+    graphs: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, object]:
         return {"message_type": "model", **asdict(self)}
@@ -56,6 +58,7 @@ def read_model(folder: Path) -> ModelFacts:
         parameters=count_parameters(bundle.separator) + count_parameters(bundle.score_net),
         by_example=by_example,
         weights_sha256=bundle.weights_sha256,
+        graphs=tuple(bundle.graphs),
     )
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class FiLM(nn.Module):
 
 def gate(x: Tensor) -> Tensor:
     """Gated linear unit over channels."""
-    value, opening = x.chunk(2, dim=1)
-    return value * opening.sigmoid()
+    return F.glu(x, dim=1)  # Of half channels last, one operation after the other would be slow.
 
 
 class Down(nn.Module):
