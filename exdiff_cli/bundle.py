@@ -268,7 +268,7 @@ def write_bundle(
 def _graphs(preset: Preset, trained: Mapping[str, tuple[bytes, Mapping[str, Any]]]) -> dict[str, bytes]:
     """Graphs of both networks, made of their weights; none of the preset ``base``, and none without the package."""
     if not can_export():
-        log.warning("the bundle runs about half as fast on a CPU as it could: pip install onnx, and make it again")
+        log.warning("no graphs of the models: pip install onnx, and a bundle of the preset small is faster on a CPU")
         return {}
     made = {}
     for part, model in zip(PARTS, _build(preset, *(trained[part][1]["config"] for part in PARTS)), strict=True):

@@ -23,7 +23,7 @@ from exdiff_cli.audio.spectral import LEVEL_RMS, analyse
 from exdiff_cli.bundle import Bundle, load_bundle, write_bundle
 from exdiff_cli.enhancer import Enhancer, Piece
 from exdiff_cli.errors import BundleError
-from exdiff_cli.graph import GraphNetwork, GraphScoreNet, GraphSeparator
+from exdiff_cli.graph import Graph, GraphNetwork, GraphScoreNet, GraphSeparator
 from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
 
 CPU = torch.device("cpu")
@@ -203,6 +203,11 @@ def test_a_graph_of_other_weights_is_refused(own: Path, tmp_path: Path) -> None:
     message = refusal(own)
     assert "extract.onnx" in message
     assert "weights in extract.safetensors" in message
+
+
+def test_a_graph_that_cannot_be_run_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match=r"cannot be run \([^\n]+; update onnxruntime"):
+        GraphNetwork(Graph(b"no graph", bundle.separator))
 
 
 def graph_hash(folder: Path) -> str:
