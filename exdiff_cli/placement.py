@@ -161,14 +161,15 @@ class Placement:
     """
 
     def __init__(self, bundle: Bundle, settings: Settings, resources: Resources) -> None:
+        self._threads = 1 if resources.devices[0] == "cpu" else torch.get_num_threads()
         enhancers: list[Enhancer] = []
-        for device in map(_device, resources.devices):
-            own = bundle.on(device) if enhancers else bundle
-            enhancers.append(Enhancer(own, settings, device, turn=_turn(device)))
+        with self.one_thread_each():  # which the graphs of a bundle keep
+            for device in map(_device, resources.devices):
+                own = bundle.on(device) if enhancers else bundle
+                enhancers.append(Enhancer(own, settings, device, turn=_turn(device)))
         self.enhancer = enhancers[0]
         self.batch = resources.batch or min(map(fitting_batch, enhancers))
         self._workers = [each for enhancer in enhancers for each in _workers(enhancer, resources.workers)]
-        self._threads = 1 if self.enhancer.device.type == "cpu" else torch.get_num_threads()
 
     @contextmanager
     def one_thread_each(self) -> Iterator[None]:

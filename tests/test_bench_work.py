@@ -82,7 +82,7 @@ def test_macs_of_a_bundle_grow_with_its_sound(bundle: Bundle, monkeypatch: pytes
 def test_frames_of_all_rows_are_counted_only_meanwhile(bundle: Bundle) -> None:
     spectrum = torch.randn(3, bundle.spectral.bins, 64, dtype=torch.complex64)
     query = torch.zeros(3, dtype=torch.long)
-    with counted_frames(bundle) as frames:
+    with counted_frames() as frames:
         extraction = bundle.separator(spectrum, query)
     bundle.separator(spectrum, query)
     bundle.score_net(spectrum, torch.ones(3), bundle.score_net.condition(spectrum, extraction))

@@ -73,7 +73,7 @@ def measure_run(
     Recordings that fail are told, and do not count as audio. Raises :class:`NothingDoneError` where all do.
     """
     load = os.getloadavg()[0]
-    with TemporaryDirectory(prefix="exdiff-bench-") as folder, counted_frames(bundle) as frames:
+    with TemporaryDirectory(prefix="exdiff-bench-") as folder, counted_frames() as frames:
         began, cpu = perf_counter(), _cpu_seconds()
         result = enhance_all(paths, Path(folder) / "out", bundle, settings, resources)
         stages = dict(result.stage_seconds)

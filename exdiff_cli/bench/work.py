@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from exdiff_cli.audio.spectral import SpectralConfig
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.diffuse.score_net import DataPredictor
+from exdiff_cli.extract.separator import Separator
 
 FRAMES = 512
 """What MACs are counted on: whole windows of attention, and whole strides of every network."""
@@ -106,15 +109,18 @@ def random_spectrum(rows: int, spectral: SpectralConfig, frames: int, device: to
 
 
 @contextmanager
-def counted_frames(bundle: Bundle) -> Iterator[dict[str, list[int]]]:
-    """Note how many frames, of all rows together, each call of either network is given meanwhile."""
+def counted_frames() -> Iterator[dict[str, list[int]]]:
+    """Note how many frames, of all rows together, each call of any separator and score network is given meanwhile."""
     frames: dict[str, list[int]] = {"extract": [], "diffuse": []}
 
-    def note(network: str) -> Any:
-        # Appended, not added up: another thread may compute an estimate alone meanwhile.
-        return lambda module, given: frames[network].append(given[0].shape[0] * given[0].shape[-1])
+    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+        # Appended, not added up: several threads compute at the same time.
+        if isinstance(module, Separator | DataPredictor):
+            network = "extract" if isinstance(module, Separator) else "diffuse"
+            frames[network].append(given[0].shape[0] * given[0].shape[-1])
 
-    with ExitStack() as stack:
-        stack.callback(bundle.separator.register_forward_pre_hook(note("extract")).remove)
-        stack.callback(bundle.score_net.register_forward_pre_hook(note("diffuse")).remove)
+    hook = register_module_forward_pre_hook(note)
+    try:
         yield frames
+    finally:
+        hook.remove()
