@@ -45,6 +45,7 @@ WIDTH = 1_024
 _EDGES = np.unique(np.round(np.geomspace(6, WIDTH // 2, 16)).astype(int))
 """Of the bands that make up a colour, in bins of 16 Hz from 94 Hz on."""
 
+_WINDOW = np.hanning(WIDTH)
 _FADE_FRAMES = 2
 _TINY = 1e-12
 
@@ -157,7 +158,7 @@ def band_powers(signal: Samples, frames: int) -> Floats:
     """Power in each band of frames around those of the detector, ``(frames, bands)``."""
     margin = (WIDTH - FRAME_SAMPLES) // 2
     padded = np.pad(signal, (margin, frames * FRAME_SAMPLES - len(signal) + margin)).astype(np.float64)
-    spectrum = np.fft.rfft(sliding_window_view(padded, WIDTH)[::FRAME_SAMPLES] * np.hanning(WIDTH))
+    spectrum = np.fft.rfft(sliding_window_view(padded, WIDTH)[::FRAME_SAMPLES] * _WINDOW)
     return np.add.reduceat(np.square(np.abs(spectrum)), _EDGES[:-1], axis=-1)
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from exdiff_cli.errors import UsageError
@@ -54,7 +55,7 @@ class Settings:
     """
 
     sampler: SamplerConfig
-    segment: int = 131_072
+    segment: int = 129_024
     overlap: int = 16_384
     seed: int = 0
     use_latents: bool = True
@@ -106,8 +107,13 @@ class Settings:
 
     def cache_key(self) -> str:
         """Short hexadecimal key; any setting that changes a result changes it."""
-        described = json.dumps({"version": RESULT_VERSION, **self.as_dict()}, sort_keys=True)
-        return hashlib.sha256(described.encode()).hexdigest()[:16]
+        return _key_of(self, RESULT_VERSION)
+
+
+@lru_cache(maxsize=8)
+def _key_of(settings: Settings, version: int) -> str:
+    described = json.dumps({"version": version, **settings.as_dict()}, sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 GPU_BATCH = 64

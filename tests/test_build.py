@@ -19,7 +19,7 @@ from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhanced
-from exdiff_cli.guard import Reason, Risk
+from exdiff_cli.guard import OnRisk, Reason, Risk
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
@@ -71,15 +71,25 @@ def test_what_is_too_short_is_not_rated_and_says_so(tmp_path: Path, bundle: Bund
     assert report.before.speech_share is not None
 
 
+RISK = (Risk(0, 512, Reason.ADDED, 9.0),)
+
+
 @pytest.mark.parametrize(
-    ("factor", "risks"), [(0.25, ()), (0.9, (Risk(0, 512, Reason.ADDED, 9.0),))], ids=["lost speech", "guard"]
+    ("factor", "risks", "on_risk", "rated"),
+    [
+        (0.25, (), OnRisk.FALLBACK, True),
+        (0.9, RISK, OnRisk.FLAG, True),
+        (0.9, RISK, OnRisk.FALLBACK, False),
+        (0.9, (), OnRisk.FLAG, False),
+    ],
+    ids=["lost speech", "a risk that is left", "a risk that is mended", "nothing odd"],
 )
-def test_what_is_short_but_suspect_is_rated(
-    tmp_path: Path, bundle: Bundle, factor: float, risks: tuple[Risk, ...]
+def test_what_is_short_is_rated_if_it_is_suspect(
+    tmp_path: Path, bundle: Bundle, factor: float, risks: tuple[Risk, ...], on_risk: OnRisk, rated: bool
 ) -> None:
-    report = report_of(store(tmp_path / "a.wav", 2.0), bundle, factor, risks)
-    assert report.gain is not None
-    assert UNRATED not in report.notes
+    report = report_of(store(tmp_path / "a.wav", 2.0), bundle, factor, risks, on_risk=on_risk)
+    assert (report.gain is not None) == rated
+    assert (UNRATED in report.notes) != rated
 
 
 def test_measures_are_of_both_files(tmp_path: Path, bundle: Bundle) -> None:

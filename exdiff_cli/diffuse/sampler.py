@@ -25,6 +25,7 @@ from exdiff_cli.diffuse.sde import OUVE, Bridge
 from exdiff_cli.errors import UsageError
 
 Model = Callable[[Tensor, Tensor], Tensor]
+Settled = Callable[[Tensor], Tensor]
 Noise = Callable[[int], Tensor]
 BridgeKind = Literal["sde", "ode"]
 
@@ -131,6 +132,7 @@ def sample_bridge(
     times: Tensor,
     noise: Noise,
     kind: BridgeKind = "sde",
+    settled: Settled | None = None,
 ) -> Tensor:
     """First-order bridge samplers for a data prediction, from ``x`` at ``times[0]`` to ``times[-1]``.
 
@@ -144,19 +146,33 @@ def sample_bridge(
       bridge's mean and deviation given the prediction. It draws no noise; from ``s = 1``, where ``x = y``, it
       is ``m_t``.
 
+    Rows ``(batch,)`` of which ``settled`` says that a prediction is as good as the last are that prediction; where all
+    are, no more of them is asked for.
+
     So one step from t = 1 gives ``w_x(t) data_fn(y, 1) + w_y(t) y`` either way, and where the last time is 0
     the result is the plain last prediction. ``times`` is 1-D and descending (:func:`schedule`). Raises
     :class:`UsageError` for an unknown ``kind``.
     """
     if kind not in ("sde", "ode"):
         raise UsageError(f"no bridge sampler {kind!r}; use sde or ode")
-    last = len(times) - 1
+    last, done = len(times) - 1, torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for step, (s, t) in enumerate(pairwise(times.tolist()), start=1):
         data = data_fn(x, _batch_time(s, x))
         if kind == "ode":
-            x = _ode_step(x, data, y, sde, s, t)
-            continue
-        x, scale = _sde_step(x, data, sde, s, t)
-        if step < last:
-            x = x + scale * noise(step)
+            following = _ode_step(x, data, y, sde, s, t)
+        else:
+            following, scale = _sde_step(x, data, sde, s, t)
+            if step < last:
+                following = following + scale * noise(step)
+        if settled is not None:
+            new = settled(data) & ~done
+            following = _by_row(done, x, _by_row(new, data, following))
+            done |= new
+        x = following
+        if settled is not None and bool(done.all()):
+            break
     return x
+
+
+def _by_row(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return torch.where(chosen.reshape(-1, *[1] * (one.dim() - 1)), one, other)

@@ -10,6 +10,7 @@ SPAN_DECIBELS = 60.0
 """Below its loudest part a spectrum counts as over: speech at 8 kHz is some 50 dB below its loudest part."""
 
 FRAME = 2048
+_WINDOW = np.hanning(FRAME)
 _SMOOTHED = 9
 
 
@@ -27,7 +28,7 @@ class BandwidthMeter:
         count = waiting.shape[1] // FRAME
         whole, self._pending = np.split(waiting, [count * FRAME], axis=1)
         if count:
-            frames = whole.reshape(-1, FRAME) * np.hanning(FRAME)
+            frames = whole.reshape(-1, FRAME) * _WINDOW
             self._power += np.square(np.abs(np.fft.rfft(frames))).sum(axis=0)
 
     def result(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def _channel_weights(channels: int) -> Floats:
     return np.array(surround.get(channels, [1] * channels), dtype=np.float64)
 
 
+@lru_cache(maxsize=8)
 def _k_weighting(sample_rate: int) -> Floats:
     """Second-order sections ``(2, 6)`` of BS.1770-4, annex 1, for any sample rate.
 

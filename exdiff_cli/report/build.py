@@ -14,7 +14,7 @@ from exdiff_cli.audio.io import file_sha256, probe, read_windows
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.guard import Mark
+from exdiff_cli.guard import Mark, OnRisk
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE, Floats
 from exdiff_cli.measures.activity import activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
@@ -47,7 +47,7 @@ def build_report(
     loudest = stream.before.loudest(starts, WINDOW_SECONDS)
     heard = Heard.of(cut_windows(source, starts, loudest))
     made = Heard.of([window / stream.result.gain for window in cut_windows(result, starts, loudest)])
-    rated = _rated(stream, heard, made, is_suspect)
+    rated = _rated(stream, settings, heard, made, is_suspect)
     before, after = _measures(stream.before, heard, rated), _measures(stream.after, made, rated)
     stream.seconds["score"] += perf_counter() - began
     return QualityReport(
@@ -117,10 +117,14 @@ class Heard:
         return cls(windows, [activity(window) for window in windows])
 
 
-def _rated(stream: RecordingStream, heard: Heard, made: Heard, is_suspect: bool) -> list[int]:
-    """The windows that DNSMOS rates; none of what is too short for it and not suspect."""
+def _rated(stream: RecordingStream, settings: Settings, heard: Heard, made: Heard, is_suspect: bool) -> list[int]:
+    """The windows that DNSMOS rates; none of what is too short for it and not suspect.
+
+    What the guard found makes suspect where it was left as it was.
+    """
     seconds = stream.recording.seconds
-    is_suspect = is_suspect or bool(stream.marks) or _fell(heard, made) > SUSPECT_DECIBELS
+    is_left = bool(stream.marks) and settings.on_risk is OnRisk.FLAG
+    is_suspect = is_suspect or is_left or _fell(heard, made) > SUSPECT_DECIBELS
     if seconds < LEAST_SECONDS and not is_suspect:
         return []
     return rated_windows(len(heard.windows), seconds)

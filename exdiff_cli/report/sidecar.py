@@ -167,7 +167,7 @@ def sidecar_path(audio: Path) -> Path:
 
 def to_json(report: QualityReport) -> str:
     """The report as indented JSON with a final newline; equal reports give equal text."""
-    return json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return report.model_dump_json(indent=2) + "\n"
 
 
 def published_schema() -> str:
