@@ -16,6 +16,8 @@ PAIRS = [
     (16_000, 8_000),
     (16_000, 44_100),
     (16_000, 48_000),
+    (24_000, 16_000),
+    (96_000, 16_000),
 ]
 
 
@@ -59,9 +61,10 @@ def test_streams_shorter_than_the_filter(frames: int) -> None:
     np.testing.assert_allclose(stream(signal, 44_100, 16_000, [3]), whole(signal, 44_100, 16_000), rtol=0, atol=1e-6)
 
 
-def test_result_does_not_depend_on_the_chunks() -> None:
+@pytest.mark.parametrize(("orig", "new"), PAIRS)
+def test_result_does_not_depend_on_the_chunks(orig: int, new: int) -> None:
     signal = noise(1, 50_000)
-    np.testing.assert_array_equal(stream(signal, 44_100, 16_000, [50_000]), stream(signal, 44_100, 16_000, [999]))
+    np.testing.assert_array_equal(stream(signal, orig, new, [50_000]), stream(signal, orig, new, [999]))
 
 
 def test_rates_without_a_common_divisor() -> None:

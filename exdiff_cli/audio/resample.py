@@ -19,6 +19,7 @@ Samples = NDArray[np.float32]
 _ZERO_CROSSINGS = 6
 _ROLLOFF = 0.99
 _BLOCK = 1 << 14
+_FEW_PHASES = 8
 
 
 def resampled_length(frames: int, orig_rate: int, new_rate: int) -> int:
@@ -68,11 +69,28 @@ class StreamResampler:
         return self.push(np.zeros((self._buffer.shape[0], self._half + 1), dtype=np.float32))
 
     def _interpolate(self, buffer: Samples, end: int) -> Samples:
-        """Output samples ``self._produced`` to ``end``, in blocks, as each gathers all of its taps."""
+        """Output samples ``self._produced`` to ``end``."""
         result = np.empty((buffer.shape[0], end - self._produced), dtype=np.float32)
         if not result.size:
             return result
-        weights = _weights(self._orig, self._new)
+        if self._new <= _FEW_PHASES:
+            return self._phase_by_phase(buffer, result)
+        return self._gathered(buffer, result)
+
+    def _phase_by_phase(self, buffer: Samples, result: Samples) -> Samples:
+        """Tap by tap for all outputs of a phase: several times faster than :meth:`_gathered` where phases are few."""
+        for index in range(min(self._new, result.shape[1])):
+            output = self._produced + index
+            part = result[:, index :: self._new]
+            start, span = int(self._first_tap(np.array(output))) - self._start, part.shape[1] * self._orig
+            part[:] = 0.0
+            for tap, weight in enumerate(_weights(self._orig, self._new)[output % self._new]):
+                part += weight * buffer[:, start + tap : start + tap + span : self._orig][:, : part.shape[1]]
+        return result
+
+    def _gathered(self, buffer: Samples, result: Samples) -> Samples:
+        """In blocks, as each output gathers all of its taps."""
+        weights, end = _weights(self._orig, self._new), self._produced + result.shape[1]
         windows = sliding_window_view(buffer, weights.shape[1], axis=1)
         for offset in range(0, result.shape[1], _BLOCK):
             outputs = np.arange(self._produced + offset, min(self._produced + offset + _BLOCK, end))
