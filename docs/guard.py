@@ -20,10 +20,10 @@ from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.enhancer import Enhancer, Piece, seed_of_draw, segment_seed
-from exdiff_cli.guard import OnRisk, Reason, strangeness
+from exdiff_cli.guard import Reason, strangeness
 from exdiff_cli.measures.activity import activity
 from exdiff_cli.measures.talk import SPOKEN
-from exdiff_cli.settings import DEFAULT_BUNDLE, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, OnRisk, Settings
 
 MIXTURES = 60
 """Taken evenly from the whole set, so that all its noises are among them."""

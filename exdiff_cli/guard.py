@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.measures.activity import FRAME_SAMPLES
 from exdiff_cli.measures.talk import SILENT, SPOKEN
+from exdiff_cli.settings import OnRisk
 
 Floats = NDArray[np.floating]
 Flags = NDArray[np.bool_]
@@ -48,18 +49,6 @@ _EDGES = np.unique(np.round(np.geomspace(6, WIDTH // 2, 16)).astype(int))
 _WINDOW = np.hanning(WIDTH)
 _FADE_FRAMES = 2
 _TINY = 1e-12
-
-
-class OnRisk(StrEnum):
-    """What is done where a sample is not trusted.
-
-    It fades to Extract's estimate there, or to the recording; it stays and is only reported; or the recording fails.
-    """
-
-    FALLBACK = "fallback"
-    KEEP_ORIGINAL = "keep-original"
-    FLAG = "flag"
-    FAIL = "fail"
 
 
 class Reason(StrEnum):

@@ -11,11 +11,10 @@ from dataclasses import replace
 
 from exdiff_cli.enhancer import Enhancer
 from exdiff_cli.errors import GateError
-from exdiff_cli.guard import OnRisk
 from exdiff_cli.placement import NoMemoryError, worker
 from exdiff_cli.report.build import build_report
 from exdiff_cli.report.sidecar import QualityReport, TakenFrom
-from exdiff_cli.settings import SPEECH
+from exdiff_cli.settings import SPEECH, OnRisk
 from exdiff_cli.stream import RecordingStream
 
 FLAGGED, HARMED = 0.1, 0.3

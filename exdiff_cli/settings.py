@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from exdiff_cli.errors import UsageError
-from exdiff_cli.guard import OnRisk
 from exdiff_cli.storage import Storage
 
 if TYPE_CHECKING:  # no command has to load torch to know its defaults
@@ -28,6 +27,18 @@ LOUDNESS = (-50.0, -5.0)
 """What may be asked for, in LUFS."""
 
 MOST_DRAWS = 16
+
+
+class OnRisk(StrEnum):
+    """What is done where a sample is not trusted.
+
+    It fades to Extract's estimate there, or to the recording; it stays and is only reported; or the recording fails.
+    """
+
+    FALLBACK = "fallback"
+    KEEP_ORIGINAL = "keep-original"
+    FLAG = "flag"
+    FAIL = "fail"
 
 
 class Precision(StrEnum):

@@ -22,12 +22,12 @@ from exdiff_cli.audio.resample import StreamResampler
 from exdiff_cli.audio.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
 from exdiff_cli.enhancer import Enhanced, Piece, segment_seed
 from exdiff_cli.errors import GateError, RecordingError
-from exdiff_cli.guard import Mark, OnRisk, merged, summed_up
+from exdiff_cli.guard import Mark, merged, summed_up
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
 from exdiff_cli.measures.meter import Meter
 from exdiff_cli.result import Result, window_frames
-from exdiff_cli.settings import Settings
+from exdiff_cli.settings import OnRisk, Settings
 from exdiff_cli.stages import StageSeconds
 
 

@@ -17,8 +17,7 @@ from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
-from exdiff_cli.guard import OnRisk
-from exdiff_cli.settings import Settings
+from exdiff_cli.settings import OnRisk, Settings
 
 EXTRACT = ResUNetConfig(channels=(4, 4, 4, 4, 8), hidden=4, dual_path_blocks=1, query_size=4)
 DIFFUSE = ScoreNetConfig(

@@ -19,7 +19,7 @@ from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhanced
-from exdiff_cli.guard import OnRisk, Reason, Risk
+from exdiff_cli.guard import Reason, Risk
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
 from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
@@ -28,6 +28,7 @@ from exdiff_cli.measures.talk import Talk
 from exdiff_cli.report import build
 from exdiff_cli.report.build import FILTERED, NOTICE, UNRATED, WINDOW_SECONDS, build_report, cut_windows
 from exdiff_cli.report.sidecar import QualityReport
+from exdiff_cli.settings import OnRisk
 from exdiff_cli.stream import RecordingStream
 
 

@@ -1006,3 +1006,11 @@ def test_every_kind_of_bad_file_in_one_folder(bundle_folder: Path) -> None:
         assert any("closed.wav: reading it is not permitted" in line for line in lines)
         assert not list((root / "out").rglob(TEMPORARY_GLOB))
         (root / "in" / "closed.wav").chmod(0o600)
+
+
+def test_the_help_loads_nothing_heavy() -> None:
+    """Not even NumPy: it is asked for far more often than anything is enhanced."""
+    heavy = ("av", "jinja2", "matplotlib", "numpy", "onnxruntime", "pydantic", "scipy", "soundfile", "torch")
+    code = f"import exdiff_cli.cli, sys; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -30,7 +30,6 @@ from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, prefetch
 from exdiff_cli.enhancer import Enhanced, Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, OutputError, RecordingError, UsageError
-from exdiff_cli.guard import OnRisk
 from exdiff_cli.lock import locked
 from exdiff_cli.manifest import Manifest, State, fingerprint
 from exdiff_cli.measures.dnsmos import DnsmosScore
@@ -39,7 +38,7 @@ from exdiff_cli.publish import TEMPORARY_GLOB
 from exdiff_cli.report import build
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path
 from exdiff_cli.selection import Selection, Shard
-from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.settings import OnRisk, Resources, Settings
 from exdiff_cli.stages import STAGES
 from exdiff_cli.stopping import Stop
 from exdiff_cli.stream import RecordingStream

@@ -10,7 +10,6 @@ from exdiff_cli.audio.recording import Samples
 from exdiff_cli.guard import (
     LIMITS,
     Mark,
-    OnRisk,
     Reason,
     Risk,
     guarded,
@@ -22,6 +21,7 @@ from exdiff_cli.guard import (
 )
 from exdiff_cli.measures import Floats
 from exdiff_cli.measures.activity import FRAME_SAMPLES
+from exdiff_cli.settings import OnRisk
 
 FRAMES = 150
 SPOKEN = slice(40, 90)

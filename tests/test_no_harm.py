@@ -16,14 +16,13 @@ from exdiff_cli.audio.provenance import read_provenance
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import RunOptions, RunResult, enhance_all
 from exdiff_cli.errors import ExitCode
-from exdiff_cli.guard import OnRisk
 from exdiff_cli.inspection import examine
 from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.no_harm import FLAGGED, HARMED
 from exdiff_cli.report import build
 from exdiff_cli.report.build import FILTERED, KEPT
 from exdiff_cli.report.sidecar import QualityReport, TakenFrom
-from exdiff_cli.settings import Resources
+from exdiff_cli.settings import OnRisk, Resources
 from exdiff_cli.stopping import AbandonedError, Stop
 
 BEFORE = 2.5

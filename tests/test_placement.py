@@ -22,12 +22,11 @@ from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, read_ahead
 from exdiff_cli.enhancer import Enhanced, Enhancer, Piece
 from exdiff_cli.errors import ExitCode
-from exdiff_cli.guard import OnRisk
 from exdiff_cli.manifest import Manifest, State
 from exdiff_cli.measures.dnsmos import DnsmosScore
 from exdiff_cli.placement import Batch, Limit, NoMemoryError, Placement, Worker, batch_for, is_out_of_memory
 from exdiff_cli.report import build
-from exdiff_cli.settings import GPU_BATCH, Precision, Resources
+from exdiff_cli.settings import GPU_BATCH, OnRisk, Precision, Resources
 from exdiff_cli.stopping import Stop
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")

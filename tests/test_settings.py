@@ -12,8 +12,7 @@ import pytest
 from exdiff_cli import settings as module
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
-from exdiff_cli.guard import OnRisk
-from exdiff_cli.settings import MEASURED, Precision, Resources, Settings
+from exdiff_cli.settings import MEASURED, OnRisk, Precision, Resources, Settings
 from exdiff_cli.storage import Storage
 
 BASE = Settings(SamplerConfig(steps=0))

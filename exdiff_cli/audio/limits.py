@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from exdiff_cli.audio.recording import Recording
 from exdiff_cli.errors import RecordingError
+
+if TYPE_CHECKING:  # no command has to load NumPy to know its defaults
+    from exdiff_cli.audio.recording import Recording
 
 MOST_CHANNELS = 64
 RATES = range(1_000, 768_001)

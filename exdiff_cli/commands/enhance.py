@@ -15,7 +15,6 @@ import typer
 from tqdm import tqdm
 
 from exdiff_cli import logs
-from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.commands.options import (
     BundleOption,
@@ -42,10 +41,9 @@ from exdiff_cli.commands.options import (
 from exdiff_cli.commands.report import ReportOption, report_run
 from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import ExdiffError, NoInputError, UsageError
-from exdiff_cli.guard import OnRisk
 from exdiff_cli.jobs import Jobs
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
-from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, Precision, Resources, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, OnRisk, Precision, Resources, Settings
 from exdiff_cli.stdout import print_json, print_table
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.storage import Storage, parse_bit_rate
@@ -77,6 +75,8 @@ def find_recordings(
     paths: list[Path], files_from: str | None, null: bool, output: Path | None, selection: Selection
 ) -> tuple[Discovery, Path]:
     """What is to be enhanced and where to; :class:`UsageError` where the call does not say."""
+    from exdiff_cli.audio.io import AUDIO_SUFFIXES
+
     if files_from is None:
         if not paths:
             raise UsageError("enhance: name recordings or folders, or a list of them with --files-from")

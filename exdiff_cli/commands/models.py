@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from exdiff_cli.audio.io import AUDIO_SUFFIXES
 from exdiff_cli.commands.options import (
     BatchOption,
     BundleOption,
@@ -58,6 +57,7 @@ def adapt(
 
     The new bundle is written only if it is better on that noise and not worse on the fixed validation set.
     """
+    from exdiff_cli.audio.io import AUDIO_SUFFIXES
     from exdiff_cli.bundle import load_bundle
     from exdiff_cli.training.adapt import adapt_to
     from exdiff_cli.training.run import train_options

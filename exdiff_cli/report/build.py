@@ -14,7 +14,7 @@ from exdiff_cli.audio.io import file_sha256, probe, read_windows
 from exdiff_cli.audio.recording import Recording, Samples
 from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.guard import Mark, OnRisk
+from exdiff_cli.guard import Mark
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE, Floats
 from exdiff_cli.measures.activity import activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
@@ -22,7 +22,7 @@ from exdiff_cli.measures.meter import Meter
 from exdiff_cli.measures.rated import LEAST_SECONDS, SUSPECT_DECIBELS, rated_windows
 from exdiff_cli.measures.talk import Talk, fall_of_speech, measure_talk
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, GuardMark, Measures, QualityReport, TakenFrom
-from exdiff_cli.settings import Settings
+from exdiff_cli.settings import OnRisk, Settings
 from exdiff_cli.stream import RecordingStream
 
 WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
