@@ -45,7 +45,7 @@ def bench(wanted: Wanted, bundle: Bundle, settings: Settings, resources: Resourc
         failed = {outcome.job.source for outcome in run.result.failed}
         heard = (job.source for job in discover(paths, None, AUDIO_SUFFIXES).jobs if job.source not in failed)
         figures |= {**_about(wanted), "speech_share": speech_share(heard)}
-    figures["work"] = work_figures(run, bundle, torch.device(resources.devices[0]))
+    figures["work"] = work_figures(run, bundle, resources)
     if wanted.scaling:
         figures["scaling"] = measure_scaling(bundle, settings, resources, wanted.made.seconds)
     if wanted.published:
@@ -71,12 +71,14 @@ def _about(wanted: Wanted) -> dict[str, object]:
     return {"archive": "made", "rate": wanted.made.rate, "channels": wanted.made.channels}
 
 
-def work_figures(run: Run, bundle: Bundle, device: torch.device) -> dict[str, object]:
+def work_figures(run: Run, bundle: Bundle, resources: Resources) -> dict[str, object]:
     """MACs of a second of sound in either network, of the run a second of its audio, and the device's part in it.
 
-    ``flop_utilisation`` is the share of the device's float32 matrix products that Extract and Diffuse reach; a MAC
-    is two operations.
+    ``flop_utilisation`` is the share of the device's float32 matrix products that Extract and Diffuse reach; a MAC is
+    two operations. A CPU computes several batches at a time, and its products with all threads.
     """
+    device = torch.device(resources.devices[0])
+    at_a_time = resources.workers * len(resources.devices) if device.type == "cpu" else 1
     macs, peaks = count_macs(bundle, device), matrix_peaks(device)
     done, a_second = macs.of(run.frames), bundle.spectral.frames_per_second
     seconds = {network: frames / a_second / run.audio for network, frames in run.frames.items()}
@@ -87,5 +89,5 @@ def work_figures(run: Run, bundle: Bundle, device: torch.device) -> dict[str, ob
         "diffuse_seconds": round(seconds["diffuse"], 4),
         "macs_per_audio_second": round(done / run.audio),
         "peak_flops": {kind: round(peak) for kind, peak in peaks.items()},
-        "flop_utilisation": round(2 * done / run.model_seconds / peaks["float32"], 4),
+        "flop_utilisation": round(2 * done * at_a_time / run.model_seconds / peaks["float32"], 4),
     }
