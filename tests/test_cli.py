@@ -111,7 +111,7 @@ def exdiff(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def calls(tmp_path: Path) -> Path:
     for number in range(2):
-        store(tmp_path / "calls" / f"{number}.wav", 1.0 + number)
+        store(tmp_path / "calls" / f"{number}.wav", 3.0 + number)
     return tmp_path / "calls"
 
 
