@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +76,8 @@ class RunResult:
     rated lower than these. ``skipped`` ones were done before. ``left`` ones were not begun or not
     finished: a signal came, ``stopped_by``, too many failed, ``gave_up``, or the deadline. ``refused`` where they
     failed because the disk took nothing any more. ``shortfalls`` say which gates the folder's results do not pass.
-    ``report`` is the page that shows the run, where one was written. ``stage_seconds`` is the work on what is done.
+    ``report`` is the page that shows the run, where one was written. ``stage_seconds`` is the work on what is done, in
+    batches of so many segments as ``batch`` says.
     """
 
     output: Path
@@ -97,6 +97,7 @@ class RunResult:
     shortfalls: list[str] = field(default_factory=list)
     report: Path | None = None
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    batch: int = 1
 
     def add(self, outcome: Outcome) -> None:
         """Count a recording, and keep what became of it as far as it will be asked for."""
@@ -208,6 +209,7 @@ def enhance_found(
             if manifest.is_empty():
                 rebuild(manifest, output, found.jobs.holds if part else None)
             remove_leftovers(output, OTHERS_SECONDS if part else 0.0)
+        run.result.batch = run.placement.batch
         manifest.remember(made_with(bundle, settings))
         pending = run.plan(found.jobs)
         with run.placement.one_thread_each():
@@ -352,7 +354,7 @@ class _Run:
         """Decode ahead in other threads, run the models, publish behind in others."""
         size = self.placement.batch
         publisher = ThreadPoolExecutor(self.resources.publishers, "publish")
-        behind: deque[Future[None]] = deque()
+        behind: set[Future[None]] = set()
         try:
             with (
                 closing(read_ahead(self._sources(jobs), 2 * size, self.resources.decoders)) as ahead,
@@ -360,11 +362,9 @@ class _Run:
                 set_at_the_end(self._ended),
             ):
                 for batch, made in enhanced:
-                    behind.extend(publisher.submit(self._publish, stream) for stream in self._advance(batch, made))
-                    while behind and (len(behind) > PUBLISH_BACKLOG or behind[0].done()):
-                        behind.popleft().result()
-            while behind and not self.stop.over:
-                behind.popleft().result()
+                    behind |= {publisher.submit(self._publish, stream) for stream in self._advance(batch, made)}
+                    behind = self._published(behind, PUBLISH_BACKLOG)
+            self._published(behind, 0)
         finally:
             # First the thread, then its streams: one dropped before its turn would publish an older result as new.
             publisher.shutdown(cancel_futures=True)
@@ -372,6 +372,17 @@ class _Run:
             for stream in dropped:
                 self._drop(stream)
         self.manifest.put_back(stream.job for stream in dropped)
+
+    def _published(self, behind: set[Future[None]], most: int) -> set[Future[None]]:
+        """What is left once so many or fewer are, or time is over; raises what one of them did."""
+        while True:
+            done, behind = wait(
+                behind, timeout=POLL_SECONDS if len(behind) > most else 0.0, return_when=FIRST_COMPLETED
+            )
+            for each in done:
+                each.result()
+            if len(behind) <= most or self.stop.over:
+                return behind
 
     def _enhanced(self, batches: Iterable[list[StreamPiece]]) -> Generator[tuple[list[StreamPiece], Batch]]:
         return self.placement.enhance(batches, lambda item: item.piece, lambda: self.stop.over)

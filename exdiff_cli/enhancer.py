@@ -224,7 +224,7 @@ class Enhancer:
 
 
 def _length(piece: Piece) -> int:
-    """How many samples are computed for a piece: all that are valid, in whole steps, but no fewer than in training."""
+    """How many samples are computed for a piece: all that are valid, in whole steps."""
     return min(len(piece.samples), max(SHORTEST, -(-piece.valid // LENGTH_STEP) * LENGTH_STEP))
 
 

@@ -41,7 +41,7 @@ def reports_of(output: Path) -> Iterator[QualityReport | None]:
 
 
 def shortfalls(gates: Gates, reports: Iterable[QualityReport | None]) -> list[str]:
-    """What is below its gate, a line each; results that have no rating, as silence has none, do not count.
+    """What is below its gate, a line each; results without a rating, as silence and what is very short, do not count.
 
     Where there is no rating at all, or a report is missing, nobody knows: that is short too.
     """

@@ -37,6 +37,9 @@ EXPECTED_WARNINGS = (
     "Exporting a model to ONNX with a batch_size other than 1",  # Initial states are made for the batch that comes.
     "Constant folding - Only steps=1",
 )
+SHORTAGES = ("Failed to allocate memory", "bad_alloc")
+"""What ONNX Runtime says where memory runs out."""
+
 WEIGHTS_KEY = "weights_sha256"
 FREE = {0: "batch", 3: "frames"}
 
@@ -66,7 +69,13 @@ class GraphNetwork:
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """The graph's outputs for its inputs, in their order."""
         given = {name: each.numpy() for name, each in zip(self._names, inputs, strict=True)}
-        return [torch.from_numpy(each) for each in self._session.run(None, given)]
+        try:
+            made = self._session.run(None, given)
+        except Exception as error:  # ONNX Runtime's own have no common kind but this
+            if any(words in str(error) for words in SHORTAGES):
+                raise MemoryError("too little memory for a graph") from None
+            raise
+        return [torch.from_numpy(each) for each in made]
 
 
 class GraphSeparator(Separator):

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -179,6 +180,8 @@ class Manifest:
         self.set_aside = set_aside
         """Where a damaged manifest was moved to when this one was begun in its place."""
         self._database = database
+        # Statements are kept and used again: two threads must not bind values to the same one.
+        self._turn = RLock()
 
     @classmethod
     def open(cls, folder: Path, part: str = "", *, read_only: bool = False) -> Manifest:
@@ -514,7 +517,8 @@ class Manifest:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.Error as error:
             raise StateError(
                 f"{self.path}: cannot be read or written ({error}); check the disk, then resume"

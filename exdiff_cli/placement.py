@@ -33,7 +33,13 @@ GPU_THREADS = 3
 MEMORY_SHARE = 0.8
 """Of a GPU's free memory that a batch may take: a library's workspaces grow in other ways than a batch does."""
 
-_ALLOCATORS = ("DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED")
+_ALLOCATORS = (
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+)
 """What torch and the libraries below it say where they raise no error of its own kind."""
 
 CPU = torch.device("cpu")
@@ -204,7 +210,7 @@ class Placement:
     def _dealt(
         self, batches: Iterable[list[Item]], piece_of: Callable[[Item], Piece], is_over: Callable[[], bool]
     ) -> Generator[tuple[list[Item], Batch]]:
-        """Any free thread takes the next batch. Twice as many as there are threads are in hand, so that none waits."""
+        """Any free thread takes the next batch. One more than there are threads is in hand, so that none waits."""
         mine, idle = local(), SimpleQueue[Worker]()
         for each in self._workers:
             idle.put(each)
@@ -227,7 +233,7 @@ class Placement:
                     return
                 if batch:
                     ahead.append((batch, pool.submit(run, list(map(piece_of, batch)))))
-                while ahead and (not batch or len(ahead) >= 2 * len(self._workers) or ahead[0][1].done()):
+                while ahead and (not batch or len(ahead) > len(self._workers) or ahead[0][1].done()):
                     if is_over():
                         return
                     yield ahead[0][0], ahead.popleft()[1].result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -127,7 +126,7 @@ def _key_of(settings: Settings, version: int) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-GPU_BATCH = 64
+GPU_BATCH = 32
 """Segments: beyond, a GPU gains nothing."""
 
 MEASURED = 0
@@ -162,7 +161,7 @@ class Resources:
     def on(cls, device: str, batch: int | None, threads: int) -> Resources:
         """Devices and, unless ``batch`` is given, what suits them; ``threads`` are those that torch may use."""
         if device.startswith("cuda"):
-            readers = max(1, min(MOST_AT_A_TIME, (os.cpu_count() or 1) // 2))
+            readers = max(1, min(MOST_AT_A_TIME, threads // 2))
             return cls(device, batch or MEASURED, decoders=readers, publishers=readers)
         workers = min(MOST_AT_A_TIME, threads)
         return cls(device, batch or cls.batch, workers=workers, publishers=workers)

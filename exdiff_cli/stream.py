@@ -44,7 +44,7 @@ class StreamPiece:
 class RecordingStream:
     """Decodes one recording into pieces and joins the enhanced ones into its result.
 
-    ``pieces`` runs in the decoding thread, ``accept`` in the model's; each side owns its own half of the state.
+    ``pieces`` runs in a decoding thread, ``accept`` where results are joined; each side owns its half of the state.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def test_a_report_says_where_nothing_is_made_up(tmp_path: Path, bundle: Bundle) 
 
 
 def test_what_is_too_short_is_not_rated_and_says_so(tmp_path: Path, bundle: Bundle) -> None:
-    report = report_of(store(tmp_path / "a.wav", 2.0), bundle, factor=0.9)
+    report = report_of(store(tmp_path / "a.wav", 1.9), bundle, factor=0.9)
     assert (report.before.dnsmos, report.after.dnsmos, report.gain) == (None, None, None)
     assert UNRATED in report.notes
     assert report.before.speech_share is not None
@@ -88,7 +88,7 @@ RISK = (Risk(0, 512, Reason.ADDED, 9.0),)
 def test_what_is_short_is_rated_if_it_is_suspect(
     tmp_path: Path, bundle: Bundle, factor: float, risks: tuple[Risk, ...], on_risk: OnRisk, rated: bool
 ) -> None:
-    report = report_of(store(tmp_path / "a.wav", 2.0), bundle, factor, risks, on_risk=on_risk)
+    report = report_of(store(tmp_path / "a.wav", 1.9), bundle, factor, risks, on_risk=on_risk)
     assert (report.gain is not None) == rated
     assert (UNRATED in report.notes) != rated
 

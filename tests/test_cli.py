@@ -296,7 +296,8 @@ def test_several_devices_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_devices("cuda:0,cuda:1") == choose_devices("cuda:0, cuda:1") == "cuda:0,cuda:1"
-    assert choose_devices("cpu,cpu") == "cpu,cpu"
+    with pytest.raises(UsageError, match="names the CPU twice"):
+        choose_devices("cpu,cpu")
     with pytest.raises(UsageError, match="only enhance, retry and doctor"):
         choose_device("cuda:0,cuda:1")
 

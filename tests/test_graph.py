@@ -213,3 +213,21 @@ def test_a_graph_that_cannot_be_run_is_refused(bundle: Bundle) -> None:
 def graph_hash(folder: Path) -> str:
     """The first one in a config: that of Extract."""
     return (folder / "config.toml").read_text().split('graph_sha256 = "')[1][:64]
+
+
+@pytest.mark.parametrize("words", ["bfc_arena.cc Failed to allocate memory for requested buffer", "std::bad_alloc"])
+def test_a_graph_that_runs_out_of_memory_says_so_as_python_does(shipped: Bundle, words: str) -> None:
+    """What divides batches, and lets the others go on, knows it then."""
+
+    class Full:
+        def run(self, *given: object) -> None:
+            raise ShortageError(words)
+
+    class ShortageError(Exception):
+        """As ONNX Runtime's own: a kind of nothing else."""
+
+    network = GraphNetwork(shipped.graphs["extract"])
+    network._session = Full()
+    features = torch.zeros(1, 3, 256, 4)
+    with pytest.raises(MemoryError):
+        network(features, torch.zeros(1, 32))

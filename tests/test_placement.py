@@ -19,7 +19,7 @@ from recordings import cut_off, samples_of, store, talk
 from exdiff_cli import no_harm, placement
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, read_ahead
+from exdiff_cli.engine import PUBLISH_BACKLOG, Listener, Outcome, RunOptions, RunResult, enhance_all, read_ahead
 from exdiff_cli.enhancer import Enhanced, Enhancer, Piece
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.manifest import Manifest, State
@@ -28,10 +28,16 @@ from exdiff_cli.placement import Batch, Limit, NoMemoryError, Placement, Worker,
 from exdiff_cli.report import build
 from exdiff_cli.settings import GPU_BATCH, OnRisk, Precision, Resources
 from exdiff_cli.stopping import Stop
+from exdiff_cli.stream import RecordingStream
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 A_CPU_ALLOCATION = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
-SHORTAGES = [torch.OutOfMemoryError("CUDA out of memory."), MemoryError("no room"), RuntimeError(A_CPU_ALLOCATION)]
+SHORTAGES = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    MemoryError("no room"),
+    RuntimeError(A_CPU_ALLOCATION),
+    RuntimeError("could not create a primitive"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -394,6 +400,33 @@ def test_results_are_the_same_to_the_bit(bundle: Bundle, calls: Path, resources:
     expected, found = (bytes_of(run(bundle, calls, each, kind="sde")) for each in (Resources(), resources))
     assert len(expected) == 4
     assert found == expected
+
+
+def test_one_that_takes_long_to_publish_holds_no_other_up(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are more of the others than may wait to be published."""
+    count = PUBLISH_BACKLOG + 4
+    for number in range(count):
+        store(tmp_path / "in" / f"{number:02}.wav", 0.2)
+    others, ended = threading.Event(), list[Outcome]()
+    whole: Callable[..., Any] = no_harm.complete
+
+    def complete(stream: RecordingStream, *rest: Any) -> Any:
+        if stream.job.relative.name == "00.wav":
+            others.wait(30)
+        return whole(stream, *rest)
+
+    def note(outcome: Outcome) -> None:
+        ended.append(outcome)
+        if len(ended) == count - 1:
+            others.set()
+
+    monkeypatch.setattr("exdiff_cli.engine.complete", complete)
+    result = run(bundle, tmp_path / "in", Resources(publishers=2), Listener(ended=note))
+    assert others.is_set()
+    assert (result.exit_code, result.done_count) == (ExitCode.OK, count)
+    assert ended[-1].job.relative.name == "00.wav"
 
 
 def test_larger_batches_on_several_devices_change_rounding_alone(bundle: Bundle, calls: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields, replace
 from typing import Any
 
@@ -135,14 +134,11 @@ def test_batch_suits_the_device_unless_it_is_given(device: str, batch: int | Non
     assert Resources.on(device, batch, threads=2).batch == expected
 
 
-def test_a_cpu_decodes_and_publishes_one_at_a_time_and_a_gpu_as_many_as_it_has_cores_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_gpu_decodes_and_publishes_as_many_as_it_has_cores_for() -> None:
     assert Resources.on("cpu", None, threads=1) == Resources()
-    for cores, expected in ((None, 1), (1, 1), (6, 3), (64, 8)):
-        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        found = Resources.on("cuda", 16, threads=2)
-        assert (found.decoders, found.publishers) == (expected, expected)
+    for threads, expected in ((1, 1), (6, 3), (64, 8)):
+        found = Resources.on("cuda", 16, threads)
+        assert (found.decoders, found.publishers, found.workers) == (expected, expected, 1)
 
 
 def test_several_devices_are_told_apart() -> None:

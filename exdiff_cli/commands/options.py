@@ -89,7 +89,7 @@ SegmentsOption = Annotated[
         parser=parse_batch,
         metavar="N|auto",
         help="Segments a batch; changes memory, and a result by rounding. auto is 1 on the CPU, and on a GPU what its "
-        "memory holds, up to 64. (default: auto)",
+        "memory holds, up to 32. (default: auto)",
     ),
 ]
 GraceOption = Annotated[str, typer.Option(help="Time for what is in hand after SIGINT or SIGTERM.")]
@@ -109,7 +109,14 @@ def use_threads(count: int) -> int:
     return count
 
 
-ThreadsOption = Annotated[int, typer.Option(min=0, callback=use_threads, help="CPU threads; 0 takes all cores.")]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        callback=use_threads,
+        help="CPU threads; 0 takes one for each core. Up to 8 segments are enhanced side by side.",
+    ),
+]
 
 
 def say(message: str) -> None:
@@ -136,6 +143,8 @@ def choose_devices(names: str) -> str:
         if name != "cpu" and not (re.fullmatch(r"cuda(:\d+)?", name) and int(name[5:] or 0) < there):
             known = f"cpu or cuda:0 to cuda:{there - 1}" if there else "cpu"
             raise UsageError(f"--device {names}: {name or 'an empty name'} is not available here; use {known}")
+    if devices.count("cpu") > 1:
+        raise UsageError(f"--device {names}: names the CPU twice; name it once, and give --threads")
     gpus = [int(name[5:] or 0) for name in devices if name != "cpu"]
     if len(set(gpus)) < len(gpus):
         raise UsageError(f"--device {names}: names a GPU twice, which would share its memory; name it once")

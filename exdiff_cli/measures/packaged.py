@@ -37,5 +37,6 @@ def cpu_session(model: str | bytes, threads: int, spin: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, too
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

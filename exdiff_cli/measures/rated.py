@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from exdiff_cli.measures.dnsmos import MOST_WINDOWS
 
-LEAST_SECONDS = 3.0
-"""Shorter recordings are too short to be rated: ITU-T P.563, too, asks for so much speech to tell its quality."""
+LEAST_SECONDS = 2.0
+"""Shorter recordings are not rated: they would be repeated five times and more to fill a window, and rating them would
+take over ten times as long as enhancing them."""
 
 SUSPECT_DECIBELS = 6.0
 """A short one whose speech became so much fainter is rated all the same."""

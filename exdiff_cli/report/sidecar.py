@@ -76,7 +76,8 @@ class Measures(_Model):
     """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence.
 
     ``snr_db`` and ``speech_share`` are of at most twelve windows of nine seconds, and ``dnsmos`` is of one of these
-    for each two and a half minutes, of none where the recording is shorter than three seconds. They are the same
+    for each two and a half minutes, at least one, or of none where the recording is shorter than two seconds and its
+    speech did not suffer. They are the same
     windows before and after, without a gain that ``--loudness`` asked for, and of the mean of the channels, or the
     loudest one where those of the original cancel each other; all other measures are of the whole file. ``snr_db`` is
     estimated: speech against what is heard between.
