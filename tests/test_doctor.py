@@ -18,7 +18,15 @@ from typer.testing import CliRunner
 from exdiff_cli import bundle as bundles
 from exdiff_cli import doctor
 from exdiff_cli.cli import app
-from exdiff_cli.doctor import Verdict, check_bundles, check_codecs, check_disk, check_offline, check_torch
+from exdiff_cli.doctor import (
+    Verdict,
+    check_bundles,
+    check_codecs,
+    check_device,
+    check_disk,
+    check_offline,
+    check_torch,
+)
 from exdiff_cli.measures.dnsmos import Dnsmos, DnsmosScore
 
 NAMES = ["device", "torch", "codecs", "disk", "bundles", "offline"]
@@ -51,10 +59,9 @@ def test_all_is_well(tmp_path: Path) -> None:
 
 
 def test_several_devices_are_all_looked_at() -> None:
-    result = call("doctor", "--bundle", "tiny", "--device", "cpu,cpu", "--json")
-    checks = {check["name"]: check for check in map(json.loads, result.stdout.splitlines())}
-    assert result.exit_code == 0
-    assert checks["device"]["found"].count("cpu (") == 2
+    found = check_device("device", "cpu,cpu")
+    assert found.verdict is Verdict.OK
+    assert found.found.count("cpu (") == 2
 
 
 def test_damaged_weights_are_two_problems_and_code_two(tiny_models: Path) -> None:
