@@ -19,14 +19,11 @@ from exdiff_cli.diffuse.generate import generate, seeded_noise
 from exdiff_cli.extract.separator import Extraction, cut
 from exdiff_cli.guard import Risk, guarded, risks_of, strangeness
 from exdiff_cli.measures import Floats
-from exdiff_cli.measures.activity import activity
+from exdiff_cli.measures.activity import SILENCE_RMS, levelled_activity
 from exdiff_cli.settings import Precision, Settings
 from exdiff_cli.spoken import Stretch, fade, spoken_stretch
 
 Samples = NDArray[np.float32]
-
-SILENCE_RMS = 1e-6
-"""Below this, -120 dBFS, a segment is silence and is passed through: there is nothing to normalise by."""
 
 MODEL_STAGES = ("speech", "transform", "extract", "diffuse", "guard")
 
@@ -51,11 +48,13 @@ class Enhanced:
     """What became of a piece, as long as it, and where the guard did not trust the sampler.
 
     ``unsure`` has how far draws are apart in each frame of speech, in decibels; nothing where there is one draw.
+    ``speech`` has the detector's probabilities of what went in, nothing where no sampler ran.
     """
 
     samples: Samples
     risks: tuple[Risk, ...] = ()
     unsure: Floats = field(default_factory=lambda: np.zeros(0))
+    speech: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def segment_seed(content_sha256: str, channel: int, index: int, seed: int) -> int:
@@ -143,8 +142,7 @@ class Enhancer:
         """The detector's probabilities of what is valid, a frame each; none where no sampler runs."""
         if not self.settings.sampler.steps:
             return np.zeros(0, np.float32)
-        heard = piece.samples[: piece.valid]
-        return activity(heard * (LEVEL_RMS / max(_rms(heard), SILENCE_RMS)))
+        return levelled_activity(piece.samples[: piece.valid])
 
     def _stretch(self, speech: Floats, length: int) -> Stretch | None:
         """What of a piece the sampler is for."""
@@ -161,7 +159,7 @@ class Enhancer:
         strange = strangeness(mixture, estimate, samples[0], speech, samples[1:])
         risks = risks_of(strange, piece.valid)
         made = guarded(mixture, estimate, samples[0], risks, self.settings.on_risk)
-        return Enhanced(self._mixed(made, mixture), risks, strange.unsure[~np.isnan(strange.unsure)])
+        return Enhanced(self._mixed(made, mixture), risks, strange.unsure[~np.isnan(strange.unsure)], speech)
 
     def _mixed(self, made: Samples, mixture: Samples) -> Samples:
         strength = np.float32(self.settings.strength)

@@ -25,6 +25,7 @@ from exdiff_cli.errors import GateError, RecordingError
 from exdiff_cli.guard import Mark, merged, summed_up
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Fingerprint
+from exdiff_cli.measures import Floats
 from exdiff_cli.measures.meter import Meter
 from exdiff_cli.result import Result, window_frames
 from exdiff_cli.settings import OnRisk, Settings
@@ -65,6 +66,8 @@ class RecordingStream:
         self._plan = SegmentPlan(settings.segment, settings.overlap)
         self.before = Meter(recording.sample_rate, recording.channels)
         self.reader: WindowReader | None = None
+        self.speech: Floats | None = None
+        """The detector's probabilities of the whole recording, where that is one segment of one channel."""
         self._begin()
 
     def _begin(self, is_original: bool = False) -> None:
@@ -200,6 +203,8 @@ class RecordingStream:
         """Keep what the guard found; GateError where a recording is to fail by it."""
         self._unsure += float(enhanced.unsure.sum())
         self._unsure_frames += len(enhanced.unsure)
+        if self.recording.channels == 1 and result.segment.last and not result.segment.index and len(enhanced.speech):
+            self.speech = enhanced.speech
         start = result.segment.index * self._plan.hop
         for risk in enhanced.risks:
             first, past = (round((start + sample) / self._model_rate, 3) for sample in (risk.first, risk.past))

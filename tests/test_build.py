@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from bundles import short_settings
 from numpy.typing import NDArray
 from recordings import DATA, samples_of, store, talk
@@ -18,11 +20,11 @@ from exdiff_cli import __version__
 from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.enhancer import Enhanced
+from exdiff_cli.enhancer import Enhanced, Enhancer
 from exdiff_cli.guard import Reason, Risk
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import fingerprint
-from exdiff_cli.measures.activity import FRAME_SAMPLES, activity
+from exdiff_cli.measures.activity import FRAME_SAMPLES, levelled_activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.measures.talk import Talk
 from exdiff_cli.report import build
@@ -70,6 +72,32 @@ def test_what_is_too_short_is_not_rated_and_says_so(tmp_path: Path, bundle: Bund
     assert (report.before.dnsmos, report.after.dnsmos, report.gain) == (None, None, None)
     assert UNRATED in report.notes
     assert report.before.speech_share is not None
+
+
+def test_speech_that_the_run_found_is_not_looked_for_again(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the same as would be found."""
+    source, looked = store(tmp_path / "a.wav", 3.0), []
+    fresh = report_of(source, bundle)
+    whole = levelled_activity
+
+    def look(window: Samples) -> Any:
+        looked.append(window)
+        return whole(window)
+
+    monkeypatch.setattr(build, "levelled_activity", look)
+    settings = replace(short_settings(bundle), segment=65_536)
+    job, target = Job(source, Path("a.wav")), tmp_path / "out" / "b.wav"
+    stream = RecordingStream(job, probe(source), fingerprint(source), target, settings, 16_000)
+    enhancer = Enhancer(bundle, settings, torch.device("cpu"))
+    for item in stream.pieces():
+        stream.accept(item, replace(enhancer.enhance([item.piece])[0], samples=np.float32(0.5) * item.piece.samples))
+    stream.complete()
+    found = build_report(stream, settings, bundle)
+    stream.discard()
+    assert len(looked) == 1
+    assert found.before == fresh.before
 
 
 RISK = (Risk(0, 512, Reason.ADDED, 9.0),)
@@ -134,7 +162,7 @@ def decibels(power: float) -> float:
 def spoken_parts(mono: NDArray[np.float64], rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What the detector's original takes for speech, and what it is sure that is none."""
     at_16k = resample_poly(mono, 160, rate // 100)
-    speech = activity(at_16k)
+    speech = levelled_activity(at_16k)
     every = np.repeat(speech, FRAME_SAMPLES)[: len(at_16k)]
     position = np.minimum((np.arange(len(mono)) * 16_000 / rate).astype(int), len(every) - 1)
     return mono[every[position] >= 0.5], mono[every[position] < 0.15]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from exdiff_cli.audio.spectral import LEVEL_RMS
 from exdiff_cli.measures import Floats
 from exdiff_cli.measures.packaged import onnx_session
 
@@ -56,6 +57,16 @@ class ActivityMeter:
         given = {"input": np.concatenate([contexts, frames], axis=1), "h": self._hidden, "c": self._cell}
         probabilities, self._hidden, self._cell = _session().run(["speech_probs", "hn", "cn"], given)
         return np.asarray(probabilities)
+
+
+SILENCE_RMS = 1e-6
+"""Below this, -120 dBFS, nothing is louder or fainter: there is nothing to normalise by."""
+
+
+def levelled_activity(audio: Floats) -> Floats:
+    """As :func:`activity`, at the level that the models hear: talk is talk, however faint it is."""
+    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if audio.size else 0.0
+    return activity(audio * (LEVEL_RMS / max(rms, SILENCE_RMS)))
 
 
 def activity(audio: Floats) -> Floats:

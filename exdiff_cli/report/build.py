@@ -16,7 +16,7 @@ from exdiff_cli.audio.resample import StreamResampler, resampled_length
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.guard import Mark
 from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE, Floats
-from exdiff_cli.measures.activity import activity
+from exdiff_cli.measures.activity import levelled_activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
 from exdiff_cli.measures.meter import Meter
 from exdiff_cli.measures.rated import LEAST_SECONDS, SUSPECT_DECIBELS, rated_windows
@@ -45,7 +45,7 @@ def build_report(
     samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
     starts = choose_windows(stream.before.profile().energy, samples)
     loudest = stream.before.loudest(starts, WINDOW_SECONDS)
-    heard = Heard.of(cut_windows(source, starts, loudest))
+    heard = Heard.of(cut_windows(source, starts, loudest), stream.speech)
     made = Heard.of([window / stream.result.gain for window in cut_windows(result, starts, loudest)])
     rated = _rated(stream, settings, heard, made, is_suspect)
     before, after = _measures(stream.before, heard, rated), _measures(stream.after, made, rated)
@@ -113,8 +113,9 @@ class Heard:
     speech: list[Floats]
 
     @classmethod
-    def of(cls, windows: list[Samples]) -> Heard:
-        return cls(windows, [activity(window) for window in windows])
+    def of(cls, windows: list[Samples], known: Floats | None = None) -> Heard:
+        """``known`` has the probabilities of a recording that is one window, if the run has found them."""
+        return cls(windows, [levelled_activity(window) for window in windows] if known is None else [known])
 
 
 def _rated(stream: RecordingStream, settings: Settings, heard: Heard, made: Heard, is_suspect: bool) -> list[int]:
