@@ -511,7 +511,7 @@ class _Run:
         for item, enhanced in zip(batch, made.results, strict=True):
             stream = item.stream
             for stage, seconds in made.seconds.items():
-                stream.seconds[stage] += seconds / len(batch)
+                stream.seconds.add(stage, seconds / len(batch))
             if stream.failed:
                 continue
             try:
@@ -620,11 +620,6 @@ def set_at_the_end(event: Event) -> Iterator[None]:
         yield
     finally:
         event.set()
-
-
-def prefetch(items: Iterator[Item], depth: int) -> Generator[Item]:
-    """Run ``items`` up to ``depth`` ahead in a thread; its exceptions are raised here, closing this ends it."""
-    return read_ahead(iter([items]), depth, 1)
 
 
 def read_ahead(sources: Iterator[Iterator[Item]], depth: int, readers: int) -> Generator[Item]:

@@ -19,7 +19,7 @@ from exdiff_cli.diffuse.generate import generate, seeded_noise
 from exdiff_cli.extract.separator import Extraction, cut
 from exdiff_cli.guard import Risk, guarded, risks_of, strangeness
 from exdiff_cli.measures import Floats
-from exdiff_cli.measures.activity import SILENCE_RMS, levelled_activity
+from exdiff_cli.measures.activity import SILENCE_RMS, levelled_activity, rms
 from exdiff_cli.settings import Precision, Settings
 from exdiff_cli.spoken import Stretch, fade, spoken_stretch
 
@@ -119,7 +119,7 @@ class Enhancer:
     @torch.inference_mode()
     def _of_one_length(self, pieces: Sequence[Piece], length: int) -> list[Enhanced]:
         mixture = torch.from_numpy(np.stack([_filled(piece, length) for piece in pieces]))
-        levels = torch.tensor([_rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
+        levels = torch.tensor([rms(piece.samples[: piece.valid]) for piece in pieces])[:, None]
         gain = LEVEL_RMS / levels.clamp_min(SILENCE_RMS)
         with self._timing("speech"):
             speech = [self.speech(piece) for piece in pieces]
@@ -234,7 +234,3 @@ def _filled(piece: Piece, length: int) -> Samples:
 def _padded(enhanced: Enhanced, piece: Piece) -> Enhanced:
     samples = np.pad(enhanced.samples, (0, len(piece.samples) - len(enhanced.samples)))
     return replace(enhanced, samples=samples)
-
-
-def _rms(samples: Samples) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if samples.size else 0.0

@@ -91,5 +91,5 @@ def take_estimate(stream: RecordingStream, enhancer: Enhancer, go_on: GoOn) -> N
             raise enhanced
         stream.accept(item, enhanced)
         for stage, seconds in made.seconds.items():
-            stream.seconds[stage] += seconds
+            stream.seconds.add(stage, seconds)
     stream.complete()

@@ -160,6 +160,17 @@ def worker(enhancer: Enhancer, limit: Limit | None = None) -> Worker:
     return Worker(enhancer, limit, None if enhancer.device.type == "cpu" else on_cpu)
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Placement:
     """The models on all devices of ``resources``.
 
@@ -183,12 +194,8 @@ class Placement:
 
         How many there are would change results by rounding.
         """
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
+        with torch_threads(self._threads):
             yield
-        finally:
-            torch.set_num_threads(before)
 
     def enhance(
         self, batches: Iterable[list[Item]], piece_of: Callable[[Item], Piece], is_over: Callable[[], bool]

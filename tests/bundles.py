@@ -7,13 +7,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from exdiff_cli.bundle import Bundle, write_bundle
+from exdiff_cli.bundle import Bundle, load_bundle, write_bundle
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.diffuse.score_net import ScoreNet, ScoreNetConfig
+from exdiff_cli.errors import BundleError
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
@@ -87,3 +89,12 @@ def short_settings(bundle: Bundle, **changes: Any) -> Settings:
     of_sampler = {name: changes.pop(name) for name in asdict(bundle.sampler) if name in changes}
     settings = Settings(sampler=replace(bundle.sampler, **of_sampler), segment=SEGMENT, overlap=OVERLAP)
     return replace(settings, **{"on_risk": OnRisk.FLAG, **changes})
+
+
+def refusal(name: Path | str) -> str:
+    """In one line, why a bundle is not loaded."""
+    with pytest.raises(BundleError) as caught:
+        load_bundle(str(name))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message

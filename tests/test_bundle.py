@@ -11,27 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundles import DIFFUSE, EXTRACT, SAMPLER, make_bundle, save_score_net, save_separator, save_trained
+from bundles import DIFFUSE, EXTRACT, SAMPLER, make_bundle, refusal, save_score_net, save_separator, save_trained
 from torch import nn
 
 from exdiff_cli import bundle as module
 from exdiff_cli.audio.spectral import SMALL
 from exdiff_cli.bundle import Bundle, find_bundle, load_bundle, write_bundle
-from exdiff_cli.errors import BundleError, UsageError
+from exdiff_cli.errors import UsageError
 
 
 @pytest.fixture
 def own(bundle_folder: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "own"))
-
-
-def refusal(name: Path | str) -> str:
-    with pytest.raises(BundleError) as caught:
-        load_bundle(str(name))
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # --- what is written is loaded again ------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +27,7 @@ from exdiff_cli import engine, no_harm
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
-from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, prefetch
+from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, read_ahead
 from exdiff_cli.enhancer import Enhanced, Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, OutputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
@@ -1047,6 +1047,11 @@ def test_what_cannot_be_opened_does_not_count_as_left(run: Run, calls: Path, tmp
 
 def decoders() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "decode"]
+
+
+def prefetch(items: Iterator[Any], depth: int) -> Generator[Any]:
+    """With one reader of one source."""
+    return read_ahead(iter([items]), depth, 1)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 100])

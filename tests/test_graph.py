@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import make_bundle, short_settings
+from bundles import make_bundle, refusal, short_settings
 from recordings import DATA
 from torch import Tensor
 
@@ -66,14 +66,6 @@ def computed(bundle: Bundle, length: int, batch: int) -> tuple[Tensor, ...]:
     times = torch.linspace(0.5, 0.25, batch)
     step = bundle.score_net(extraction.estimate + 0.02 * noise, times, condition)
     return extraction.estimate, step, *extraction.latents
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(BundleError) as caught:
-        load_bundle(str(folder))
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def edit(folder: Path, old: str, new: str) -> None:

@@ -23,7 +23,7 @@ from exdiff_cli.settings import Resources, Settings
 
 log = logging.getLogger(__name__)
 
-MODEL_STAGES = ("extract", "diffuse")
+NETWORK_STAGES = ("extract", "diffuse")
 MEBIBYTE = 1 << 20
 
 
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def model_seconds(self) -> float:
-        return sum(self.stages[stage] for stage in MODEL_STAGES)
+        return sum(self.stages[stage] for stage in NETWORK_STAGES)
 
 
 def run_bench(bundle: Bundle, settings: Settings, resources: Resources, seconds: float) -> dict[str, object]:

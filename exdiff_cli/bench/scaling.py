@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
 from exdiff_cli.bench.run import run_bench
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.placement import torch_threads
 from exdiff_cli.settings import Resources, Settings
 
 BATCHES = (1, 2, 4, 8)
@@ -24,7 +24,7 @@ def measure_scaling(bundle: Bundle, settings: Settings, resources: Resources, se
     seconds, threads = min(seconds, MOST_SECONDS), torch.get_num_threads()
 
     def factor(count: int, batch: int) -> float:
-        with _threads(count):
+        with torch_threads(count):
             suited = Resources.on(resources.device, batch, count)
             found = run_bench(bundle, settings, suited, seconds)["real_time_factor"]
         assert isinstance(found, float)
@@ -49,13 +49,3 @@ def thread_counts() -> tuple[int, ...]:
     """1, 2, 4 and so on, and as many as there are cores for the process."""
     cores = len(os.sched_getaffinity(0))
     return (*(1 << power for power in range(cores.bit_length()) if 1 << power < cores), cores)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

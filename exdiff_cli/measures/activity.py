@@ -63,10 +63,14 @@ SILENCE_RMS = 1e-6
 """Below this, -120 dBFS, nothing is louder or fainter: there is nothing to normalise by."""
 
 
+def rms(audio: Floats) -> float:
+    """Of a whole signal ``(samples,)``; 0 for none."""
+    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if audio.size else 0.0
+
+
 def levelled_activity(audio: Floats) -> Floats:
     """As :func:`activity`, at the level that the models hear: talk is talk, however faint it is."""
-    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if audio.size else 0.0
-    return activity(audio * (LEVEL_RMS / max(rms, SILENCE_RMS)))
+    return activity(audio * (LEVEL_RMS / max(rms(audio), SILENCE_RMS)))
 
 
 def activity(audio: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """What of a recording DNSMOS rates: as much as takes no more than about a tenth of a run's time.
 
-A window of nine seconds costs it as much as the models need for some twenty seconds of talk.
+A window of nine seconds costs it as much as the models need for some fifteen seconds of talk.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from exdiff_cli.measures.dnsmos import MOST_WINDOWS
 
 LEAST_SECONDS = 2.0
 """Shorter recordings are not rated: they would be repeated five times and more to fill a window, and rating them would
-take over ten times as long as enhancing them."""
+take over seven times as long as enhancing them."""
 
 SUSPECT_DECIBELS = 6.0
 """A short one whose speech became so much fainter is rated all the same."""

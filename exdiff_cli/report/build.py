@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -40,16 +39,15 @@ def build_report(
     Heard is the mean of the channels, or the loudest of them where those of the original cancel each other. One
     that ``is_suspect`` is rated however short it is.
     """
-    began = perf_counter()
-    source, result = stream.recording, probe(stream.writer.temporary)
-    samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
-    starts = choose_windows(stream.before.profile().energy, samples)
-    loudest = stream.before.loudest(starts, WINDOW_SECONDS)
-    heard = Heard.of(cut_windows(source, starts, loudest), stream.speech)
-    made = Heard.of([window / stream.result.gain for window in cut_windows(result, starts, loudest)])
-    rated = _rated(stream, settings, heard, made, is_suspect)
-    before, after = _measures(stream.before, heard, rated), _measures(stream.after, made, rated)
-    stream.seconds["score"] += perf_counter() - began
+    with stream.seconds.timing("score"):
+        source, result = stream.recording, probe(stream.writer.temporary)
+        samples = resampled_length(source.frames, source.sample_rate, SAMPLE_RATE)
+        starts = choose_windows(stream.before.profile().energy, samples)
+        loudest = stream.before.loudest(starts, WINDOW_SECONDS)
+        heard = Heard.of(cut_windows(source, starts, loudest), stream.speech)
+        made = Heard.of([window / stream.result.gain for window in cut_windows(result, starts, loudest)])
+        rated = _rated(stream, settings, heard, made, is_suspect)
+        before, after = _measures(stream.before, heard, rated), _measures(stream.after, made, rated)
     return QualityReport(
         tool_version=__version__,
         input=_describe(source, stream.content.sha256, source.path),
