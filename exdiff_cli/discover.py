@@ -15,6 +15,9 @@ from typing import BinaryIO
 from exdiff_cli.errors import NoInputError, RecordingError, UsageError
 from exdiff_cli.jobs import Job, Jobs
 
+DASH = Path("-")
+"""Stands for stdin where a recording is named, and for stdout where a result is."""
+
 STATE_FOLDER = ".exdiff"
 """Folder that marks an output folder as ours and holds its state."""
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.discover import DASH
 from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all
 from exdiff_cli.errors import NoInputError, RecordingError, StoppedError, UsageError
 from exdiff_cli.jobs import Job
@@ -27,7 +28,6 @@ from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.stdout import CHUNK_BYTES, copy_to_stdout
 from exdiff_cli.stopping import SIGNALS
 
-DASH = Path("-")
 NAME = "stdin"
 
 

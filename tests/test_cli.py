@@ -913,6 +913,13 @@ def test_what_needs_no_model_loads_none(tmp_path: Path, arguments: tuple[str, ..
     assert called.out.splitlines()[-1] == "[]"
 
 
+def test_a_recording_that_is_not_there_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    called = process(HEAVY, "enhance", tmp_path / "none.wav")
+    assert called.code == 2
+    assert called.err == f"exdiff: {tmp_path / 'none.wav'}: does not exist; check the path\n"
+    assert called.out.splitlines()[-1] == "[]"
+
+
 def test_a_process_leaves_stderr_empty_and_stdout_clean(
     calls: Path, options: tuple[object, ...], tmp_path: Path
 ) -> None:

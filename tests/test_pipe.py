@@ -18,9 +18,10 @@ import pytest
 from recordings import samples_of, store
 
 from exdiff_cli import cli, pipe
+from exdiff_cli.discover import DASH
 from exdiff_cli.errors import NoInputError, RecordingError, StoppedError, UsageError
 from exdiff_cli.measures.dnsmos import Dnsmos
-from exdiff_cli.pipe import DASH, check_pipe, spool
+from exdiff_cli.pipe import check_pipe, spool
 from exdiff_cli.stopping import SIGNALS
 
 MAIN = """

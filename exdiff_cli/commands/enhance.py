@@ -39,9 +39,10 @@ from exdiff_cli.commands.options import (
     say,
 )
 from exdiff_cli.commands.report import ReportOption, report_run
-from exdiff_cli.discover import Discovery, default_output, discover, discover_listed, read_list
+from exdiff_cli.discover import DASH, Discovery, default_output, discover, discover_listed, read_list
 from exdiff_cli.errors import ExdiffError, NoInputError, UsageError
 from exdiff_cli.jobs import Jobs
+from exdiff_cli.loading import uncollected
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
 from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, OnRisk, Precision, Resources, Settings
 from exdiff_cli.stdout import print_json, print_table
@@ -197,15 +198,26 @@ def enhance(
     log_format: LogFormatOption = None,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
-    from exdiff_cli.bundle import load_bundle
-    from exdiff_cli.engine import RunOptions, enhance_found
-    from exdiff_cli.follow import following
-    from exdiff_cli.gates import Gates, reports_of, shortfalls
-    from exdiff_cli.pipe import DASH, check_pipe, enhance_stream
-    from exdiff_cli.query import ask
-    from exdiff_cli.signing import load_private_key
-
+    stop = make_stop(deadline, max_duration, grace)
+    part = parse_shard(shard) if shard else None
+    age = parse_newer_than(newer_than, time.time()) if newer_than else None
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), age, part)
+    check_price(price_per_hour)
     is_stream = DASH in (paths or [])
+    if is_stream:
+        found, target = Discovery(Jobs()), output or DASH
+    else:
+        found, target = find_recordings(paths or [], files_from, null, output, selection)
+
+    with uncollected():
+        from exdiff_cli.bundle import load_bundle
+        from exdiff_cli.engine import RunOptions, enhance_found
+        from exdiff_cli.follow import following
+        from exdiff_cli.gates import Gates, reports_of, shortfalls
+        from exdiff_cli.pipe import check_pipe, enhance_stream
+        from exdiff_cli.query import ask
+        from exdiff_cli.signing import load_private_key
+
     if is_stream:
         for_folders = {
             "--files-from": files_from,
@@ -220,13 +232,8 @@ def enhance(
             "--sign-key": sign_key,
         }
         check_pipe(paths or [], output, as_json, for_folders)
-    check_price(price_per_hour)
     signer = load_private_key(sign_key) if sign_key is not None else None
     gates = Gates(min_gain, min_ovrl)
-    stop = make_stop(deadline, max_duration, grace)
-    part = parse_shard(shard) if shard else None
-    age = parse_newer_than(newer_than, time.time()) if newer_than else None
-    selection = Selection(tuple(include or ()), tuple(exclude or ()), age, part)
     run_options = RunOptions(
         stop=stop,
         max_failures=max_failures,
@@ -235,10 +242,6 @@ def enhance(
         lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
         max_hours=max_hours,
     )
-    if is_stream:
-        found, target = Discovery(Jobs()), output or DASH
-    else:
-        found, target = find_recordings(paths or [], files_from, null, output, selection)
     loaded, query = ask(load_bundle(bundle), query)
     settings = make_settings(
         loaded,
@@ -288,7 +291,6 @@ def sign_run(result: RunResult, signer: Ed25519PrivateKey) -> None:
 def show_result(result: RunResult, as_json: bool) -> None:
     """Print what came of a run, once its recordings are told; nothing beside audio that went to stdout."""
     from exdiff_cli.engine import REFUSALS
-    from exdiff_cli.pipe import DASH
     from exdiff_cli.summary import run_table, summary_json
 
     for problem in result.problems:
