@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -16,16 +19,20 @@ from exdiff_cli.audio.formats import output_format
 from exdiff_cli.audio.io import probe
 from exdiff_cli.audio.limits import MOST_HOURS
 from exdiff_cli.audio.recording import Recording
-from exdiff_cli.bench import run_bench
+from exdiff_cli.bench import MadeArchive, Run, measure_made
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.engine import RunOptions
 from exdiff_cli.errors import RecordingError, UsageError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Manifest, NewerManifestError
+from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos
+from exdiff_cli.measures.rated import LEAST_SECONDS, rated_count
 from exdiff_cli.settings import Resources, Settings
 from exdiff_cli.text import printable
 
 CALIBRATION_SECONDS = 30.0
+"""Of each of the recordings that the speed is measured on, which are as many as are scored at a time."""
+
 REPORT_BYTES = 8192
 """What a quality report takes on a disk, in whole blocks."""
 
@@ -40,7 +47,8 @@ class Load:
     """What is to be done: recordings, seconds of audio over all channels, bytes; and what cannot be opened.
 
     ``bytes`` are those of the results, ``waiting_bytes`` what the largest takes beside it until it is complete.
-    ``done_before`` counts all that a run would pass over.
+    ``done_before`` counts all that a run would pass over, ``rated`` the windows that DNSMOS rates, before and after as
+    one.
     """
 
     recordings: int = 0
@@ -48,6 +56,7 @@ class Load:
     unreadable: int = 0
     audio_seconds: float = 0.0
     channel_seconds: float = 0.0
+    rated: int = 0
     bytes: int = 0
     waiting_bytes: int = 0
 
@@ -95,6 +104,7 @@ def measure_load(
             recordings=load.recordings + 1,
             audio_seconds=load.audio_seconds + recording.seconds,
             channel_seconds=load.channel_seconds + recording.seconds * recording.channels,
+            rated=load.rated + (rated_count(recording.seconds) if recording.seconds >= LEAST_SECONDS else 0),
             bytes=load.bytes + size,
             waiting_bytes=max(load.waiting_bytes, waiting),
         )
@@ -147,22 +157,42 @@ def looked_up(output: Path, options: RunOptions, settings: Settings, bundle: Bun
 def estimate(
     load: Load, output: Path, bundle: Bundle, settings: Settings, resources: Resources, price_per_hour: float | None
 ) -> Estimate:
-    """Expect a load to run at the speed of a short generated recording; each channel costs as much as another."""
-    factor = 0.0
+    """Expect a load to run at the speed of short recordings that are made for it."""
+    seconds = 0.0
     if load.recordings:
-        measured = run_bench(bundle, settings, resources, CALIBRATION_SECONDS)["real_time_factor"]
-        assert isinstance(measured, float)
-        factor = measured
-    seconds = factor * load.channel_seconds
+        archive = MadeArchive(CALIBRATION_SECONDS * resources.publishers, resources.publishers)
+        measured = measure_made(archive, bundle, settings, resources)
+        lanes = resources.workers * len(resources.devices)
+        seconds = expected_seconds(load, measured, seconds_a_window(), lanes)
     return Estimate(
         load,
         output,
-        real_time_factor=factor,
+        real_time_factor=round(seconds / load.channel_seconds, 4) if seconds else 0.0,
         expected_seconds=round(seconds, 1),
         disk_bytes=load.bytes + load.waiting_bytes + REPORT_BYTES * load.recordings,
         disk_free_bytes=shutil.disk_usage(_existing(output)).free,
         cost=None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 2),
     )
+
+
+def expected_seconds(load: Load, measured: Run, window: float, lanes: int) -> float:
+    """What a load takes, by a run over recordings of which one window each was rated, in ``window`` seconds.
+
+    That is as long as the cores have work, or the models, of which as many are at work as there are ``lanes``. Each
+    channel costs as much as another, and each window that is rated: short recordings have more of these.
+    """
+    seconds = load.channel_seconds / measured.audio
+    work = seconds * (measured.cpu - window * measured.result.done_count) + window * load.rated
+    return max(work / len(os.sched_getaffinity(0)), seconds * measured.model_seconds / lanes)
+
+
+def seconds_a_window() -> float:
+    """What it takes to rate a window before and after, on one core."""
+    noise, model = np.random.default_rng(0).standard_normal(WINDOW_SAMPLES), Dnsmos()
+    model.score([noise])  # which loads it
+    began = perf_counter()
+    model.score([noise, noise])
+    return perf_counter() - began
 
 
 def _existing(folder: Path) -> Path:

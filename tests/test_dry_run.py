@@ -15,12 +15,21 @@ from typer.testing import CliRunner
 
 from exdiff_cli import dry_run
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, probe
+from exdiff_cli.bench import Run
 from exdiff_cli.bundle import load_bundle
 from exdiff_cli.cli import app
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.discover import discover
-from exdiff_cli.dry_run import Load, estimate, estimate_table, expected_bytes, looked_up, measure_load
-from exdiff_cli.engine import RunOptions, enhance_all
+from exdiff_cli.dry_run import (
+    Load,
+    estimate,
+    estimate_table,
+    expected_bytes,
+    expected_seconds,
+    looked_up,
+    measure_load,
+)
+from exdiff_cli.engine import RunOptions, RunResult, enhance_all
 from exdiff_cli.errors import UsageError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Manifest
@@ -41,7 +50,7 @@ def test_adds_up_what_is_not_done(calls: Path) -> None:
     settings = Settings(SamplerConfig())
     load = measure_load(jobs, lambda job: True, settings)
     sizes = sum((calls / name).stat().st_size for name in ("a.wav", "b.wav"))
-    assert load == Load(2, 0, 1, audio_seconds=3.0, channel_seconds=4.0, bytes=sizes)
+    assert load == Load(2, 0, 1, audio_seconds=3.0, channel_seconds=4.0, rated=1, bytes=sizes)
     rest = measure_load(jobs, lambda job: job.relative.name != "a.wav", settings)
     assert (rest.recordings, rest.done_before, rest.audio_seconds) == (1, 1, 1.0)
 
@@ -96,10 +105,17 @@ def test_a_newer_manifest_is_refused_as_by_the_run(calls: Path, tmp_path: Path) 
 
 def test_expects_the_measured_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(str(make_bundle(tmp_path / "bundle")))
-    monkeypatch.setattr(dry_run, "run_bench", lambda *_: {"real_time_factor": 0.25})
-    load = Load(10, channel_seconds=7200.0, audio_seconds=3600.0, bytes=10**6)
-    found = estimate(load, tmp_path / "not" / "there", bundle, Settings(bundle.sampler), Resources(), 2.0)
-    assert (found.expected_seconds, found.cost) == (1800.0, 1.0)
+    result = RunResult(tmp_path, done_count=2, done_seconds=60.0)
+    run = Run(result, wall=3.0, cpu=5.0, stages={"extract": 1.0, "diffuse": 2.0}, frames={}, load_before=0.0)
+    monkeypatch.setattr(dry_run, "measure_made", lambda *_: run)
+    monkeypatch.setattr(dry_run, "seconds_a_window", lambda: 0.5)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    load = Load(10, channel_seconds=7200.0, audio_seconds=3600.0, rated=40, bytes=10**6)
+    found = estimate(load, tmp_path / "not" / "there", bundle, Settings(bundle.sampler), Resources(workers=2), 2.0)
+    # The cores have 4 s of work for a minute, and half a second for each window; the models would be done before.
+    assert (found.expected_seconds, found.cost) == ((120 * 4 + 40 * 0.5) / 2, 0.14)
+    assert expected_seconds(load, run, 0.5, lanes=1) == 120 * 3
+    assert found.real_time_factor == 0.0347
     assert found.disk_bytes > 10**6
     assert found.disk_free_bytes > 0
     assert estimate_table(found).row_count == 7

@@ -53,16 +53,24 @@ class Run:
         return self.result.done_seconds
 
     @property
+    def score_share(self) -> float:
+        """Of scoring in all stages."""
+        return self.stages["score"] / sum(self.stages.values())
+
+    @property
     def model_seconds(self) -> float:
         return sum(self.stages[stage] for stage in NETWORK_STAGES)
 
 
 def run_bench(bundle: Bundle, settings: Settings, resources: Resources, seconds: float) -> dict[str, object]:
-    """Figures of a run over a recording of ``seconds``, made for it, without the run's report: that is done once."""
+    """Figures of a run over a recording of ``seconds``, made for it."""
+    return run_figures(measure_made(MadeArchive(seconds), bundle, settings, resources), bundle, settings, resources)
+
+
+def measure_made(archive: MadeArchive, bundle: Bundle, settings: Settings, resources: Resources) -> Run:
+    """Enhance an archive made for it, without the run's report: that is done once."""
     with TemporaryDirectory(prefix="exdiff-bench-") as folder:
-        paths = MadeArchive(seconds).write(Path(folder))
-        run = measure_run(paths, bundle, settings, resources, with_report=False)
-    return run_figures(run, bundle, settings, resources)
+        return measure_run(archive.write(Path(folder)), bundle, settings, resources, with_report=False)
 
 
 def measure_run(
@@ -104,9 +112,8 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
     """What a run comes to, to be printed.
 
     ``cpu_seconds`` and ``by_stage`` are seconds of work a second of audio. Stages overlap in time, so that they may add
-    up to more than the whole. ``score_share`` is that of scoring in all stages. ``peak_memory_mib`` is the process's,
-    models and libraries included.
-    Where ``load_before`` is not near zero others were at work, and the figures are worse than the machine's.
+    up to more than the whole. ``peak_memory_mib`` is the process's, models and libraries included. Where
+    ``load_before`` is not near zero others were at work, and the figures are worse than the machine's.
     """
     stages = run.stages
     figures: dict[str, object] = {
@@ -127,7 +134,7 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
         "audio_hours_per_hour": round(run.audio / run.wall, 2),
         "cpu_seconds": round(run.cpu / run.audio, 4),
         "by_stage": {stage: round(spent / run.audio, 6) for stage, spent in stages.items()},
-        "score_share": round(stages["score"] / sum(stages.values()), 4),
+        "score_share": round(run.score_share, 4),
         "diffuse_to_extract": round(stages["diffuse"] / max(stages["extract"], 1e-4), 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }

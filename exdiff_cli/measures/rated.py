@@ -17,7 +17,12 @@ SUSPECT_DECIBELS = 6.0
 SECONDS_A_WINDOW = 150.0
 
 
+def rated_count(seconds: float) -> int:
+    """How many windows of a recording of ``seconds`` are rated, if it is rated at all."""
+    return max(1, min(MOST_WINDOWS, int(seconds / SECONDS_A_WINDOW)))
+
+
 def rated_windows(windows: int, seconds: float) -> list[int]:
     """Which of so many windows of a recording of ``seconds`` are rated: at least one, spread over them all."""
-    count = max(1, min(windows, MOST_WINDOWS, int(seconds / SECONDS_A_WINDOW)))
+    count = min(windows, rated_count(seconds))
     return [int((index + 0.5) / count * windows) for index in range(count)]
