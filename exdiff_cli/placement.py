@@ -23,6 +23,7 @@ import torch
 
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.enhancer import Enhanced, Enhancer, Piece
+from exdiff_cli.memory import is_out_of_memory
 from exdiff_cli.settings import GPU_BATCH, Resources, Settings
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,6 @@ GPU_THREADS = 3
 
 MEMORY_SHARE = 0.8
 """Of a GPU's free memory that a batch may take: a library's workspaces grow in other ways than a batch does."""
-
-_ALLOCATORS = (
-    "DefaultCPUAllocator",
-    "not enough memory",
-    "out of memory",
-    "ALLOC_FAILED",
-    "could not create a primitive",
-)
-"""What torch and the libraries below it say where they raise no error of its own kind."""
 
 CPU = torch.device("cpu")
 
@@ -66,13 +58,6 @@ class Models(Protocol):
     seconds: dict[str, float]
 
     def enhance(self, pieces: Sequence[Piece]) -> list[Enhanced]: ...
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether it says that memory ran out, of a GPU or of the machine."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATORS)
 
 
 @dataclass

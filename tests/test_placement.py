@@ -24,7 +24,8 @@ from exdiff_cli.enhancer import Enhanced, Enhancer, Piece
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.manifest import Manifest, State
 from exdiff_cli.measures.dnsmos import DnsmosScore
-from exdiff_cli.placement import Batch, Limit, NoMemoryError, Placement, Worker, batch_for, is_out_of_memory
+from exdiff_cli.memory import is_out_of_memory
+from exdiff_cli.placement import Batch, Limit, NoMemoryError, Placement, Worker, batch_for
 from exdiff_cli.report import build
 from exdiff_cli.settings import GPU_BATCH, OnRisk, Precision, Resources
 from exdiff_cli.stopping import Stop
