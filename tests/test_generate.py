@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
+from exdiff_cli.diffuse.generate import SamplerConfig, _generator, generate, seeded_noise
 from exdiff_cli.diffuse.score_net import Condition, ScoreNet
 from exdiff_cli.extract.separator import Extraction
 
@@ -112,6 +112,20 @@ def test_noise_follows_from_seed_and_step() -> None:
     assert not torch.equal(noise(0), noise(1))
     assert not torch.equal(noise(0), seeded_noise([1 + 2**40, 2 + 2**40], (256, FRAMES), CPU)(0))
     assert noise(0).abs().square().mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 70])
+def test_noise_is_what_each_row_would_be_drawn_alone(frames: int) -> None:
+    """However it is brought to a device, or a result would not be the same again."""
+    noise = seeded_noise([1, 2**40], (256, frames), CPU)
+    for index in (2, 0):
+        alone = [
+            torch.randn(256, frames, generator=_generator(seed, index), dtype=torch.complex64) for seed in (1, 2**40)
+        ]
+        assert torch.equal(noise(index), torch.stack(alone))
+    first = seeded_noise([7], (1, 2), CPU)(0).flatten()
+    known = torch.tensor([-0.06114491447806358 - 0.059091921895742416j, -0.09094588458538055 - 0.23658955097198486j])
+    torch.testing.assert_close(first, known, rtol=1e-6, atol=0)
 
 
 @torch.no_grad()

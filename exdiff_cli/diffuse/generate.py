@@ -98,11 +98,21 @@ def _generator(seed: int, step: int) -> torch.Generator:
 def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device) -> Noise:
     """Noise that depends on each row's seed and the step alone, whatever else is in the batch.
 
-    Drawn on the CPU, whose generator gives the same numbers on every machine.
+    Drawn on the CPU, whose generator gives the same numbers on every machine. For a GPU what a sampler starts from is
+    drawn at once, so that the device need not wait for it, and copied while the device goes on.
     """
+    is_gpu = device.type == "cuda"
+
+    def drawn(index: int) -> Tensor:
+        rows = torch.empty((len(seeds), *shape), dtype=torch.complex64, pin_memory=is_gpu)
+        for row, seed in zip(rows, seeds, strict=True):
+            torch.randn(shape, generator=_generator(seed, index), dtype=torch.complex64, out=row)
+        return rows
+
+    ahead = {0: drawn(0)} if is_gpu else {}
 
     def noise(index: int) -> Tensor:
-        rows = [torch.randn(shape, generator=_generator(seed, index), dtype=torch.complex64) for seed in seeds]
-        return torch.stack(rows).to(device)
+        rows = ahead.pop(index) if index in ahead else drawn(index)
+        return rows.to(device, non_blocking=True)
 
     return noise

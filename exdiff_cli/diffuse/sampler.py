@@ -169,7 +169,7 @@ def sample_bridge(
             following = _by_row(done, x, _by_row(new, data, following))
             done |= new
         x = following
-        if settled is not None and bool(done.all()):
+        if settled is not None and step < last and bool(done.all()):  # for which a GPU is waited for
             break
     return x
 
