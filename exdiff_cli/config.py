@@ -13,6 +13,8 @@ from exdiff_cli.errors import UsageError
 FILE_NAME = "exdiff.toml"
 PREFIX = "EXDIFF"
 FILE_VARIABLE = f"{PREFIX}_CONFIG"
+GRAPHS_VARIABLE = f"{PREFIX}_CUDA_GRAPHS"
+"""No option: it is for whoever looks for a fault."""
 
 Command = tuple[str, ...]
 """A command by its words: ``("train", "extract")``."""
@@ -100,7 +102,8 @@ def variable(command: Command, option: str) -> str:
 
 def unknown_variables(environment: Iterable[str], known: Options) -> list[str]:
     """A line for each variable that looks like ours and is not: it may be another tool's, or a slip."""
-    ours = {variable(command, option) for command, options in known.items() for option in options} | {FILE_VARIABLE}
+    ours = {variable(command, option) for command, options in known.items() for option in options}
+    ours |= {FILE_VARIABLE, GRAPHS_VARIABLE}
     strange = sorted(name for name in environment if name.startswith(f"{PREFIX}_") and name not in ours)
     return [f"{name} is not used: no such setting; {suggestion(name, ours)}".rstrip("; ") for name in strange]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,19 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, synthesise
+from exdiff_cli.audio.spectral import LEVEL_RMS, analyse, frame_count, synthesise
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.diffuse.generate import generate, seeded_noise
+from exdiff_cli.diffuse.sampler import Noise
 from exdiff_cli.extract.separator import Extraction, cut
 from exdiff_cli.guard import Risk, guarded, risks_of, strangeness
 from exdiff_cli.measures import Floats
 from exdiff_cli.measures.activity import SILENCE_RMS, levelled_activity, rms
+from exdiff_cli.memory import is_out_of_memory
 from exdiff_cli.settings import Precision, Settings
 from exdiff_cli.spoken import Stretch, fade, spoken_stretch
 
+log = logging.getLogger(__name__)
+
 Samples = NDArray[np.float32]
 
-MODEL_STAGES = ("speech", "transform", "extract", "diffuse", "guard")
+DEVICE_STAGES = ("transform", "extract", "diffuse")
+MODEL_STAGES = ("speech", *DEVICE_STAGES, "guard")
 
 LENGTH_STEP = SHORTEST = 16_128
 """Samples, about a second: with the frame at their end 64 frames of the ``small`` transform, which is a window of
@@ -72,6 +78,15 @@ def _seed_of(described: str) -> int:
     return int.from_bytes(hashlib.sha256(described.encode()).digest()[:6], "big")
 
 
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Rows of a batch with as long a stretch each: its frames, their weights, and the noise of every draw."""
+
+    rows: list[tuple[int, slice]]
+    noises: list[Noise]
+    fades: Tensor
+
+
 @dataclass
 class Enhancer:
     """Both models on one device; ``seconds`` adds up wall time by stage.
@@ -84,16 +99,11 @@ class Enhancer:
     device: torch.device
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODEL_STAGES, 0.0))
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    _marks: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list, init=False, repr=False)
+    """Of stages on a GPU: when it began and ended each, to be read once it is done with the batch."""
 
     def __post_init__(self) -> None:
-        if self.settings.precision is Precision.BFLOAT16:
-            self.bundle.to(self.device)  # a graph computes in float32
-        else:
-            self.bundle = self.bundle.ready_on(self.device)
-        if self.device.type == "cuda" and self.settings.precision is Precision.BFLOAT16:
-            # As tensor cores read it. Convolutions in float32, for which there are none here, would only be slower.
-            for model in (self.bundle.separator, self.bundle.score_net):
-                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.bundle = self.bundle.ready_on(self.device, self.settings.precision)
         # TensorFloat-32 would let a result on a GPU depend on its batch, by up to a thousandth. For the whole process:
         # another thread may compute an estimate alone meanwhile.
         torch.backends.cudnn.allow_tf32 = False
@@ -124,19 +134,40 @@ class Enhancer:
         with self._timing("speech"):
             speech = [self.speech(piece) for piece in pieces]
         stretches = [self._stretch(probabilities, length) for probabilities in speech]
-        heard = mixture * gain
+        heard = self._pinned(mixture * gain)
+        spoken = self._groups([piece.seed for piece in pieces], stretches, length)
         with self.turn:
-            signals = self._on_device(heard, [piece.seed for piece in pieces], stretches)
+            signals = self._on_device(heard, spoken)
         silent = levels < SILENCE_RMS
         made = [torch.where(silent, mixture, each / gain).numpy() for each in signals]
         with self._timing("guard"):
             return list(map(self._guard, pieces, zip(*made, strict=True), speech))
 
-    def _on_device(self, heard: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> Tensor:
+    def _on_device(self, heard: Tensor, spoken: list[_Group]) -> Tensor:
         """Signals ``(1 + draws, batch, samples)``, from and to the CPU: one copy in, one back."""
-        if self.device.type == "cuda":
-            heard = heard.pin_memory().to(self.device, non_blocking=True)
-        return torch.stack(self._enhance(heard, seeds, stretches)).cpu()
+        try:
+            return self._there_and_back(heard, spoken)
+        except (MemoryError, RuntimeError) as error:
+            if not (is_out_of_memory(error) and self.bundle.release_replays()):
+                raise
+        log.debug("%s: too little memory for CUDA graphs beside a batch", self.device)
+        return self._there_and_back(heard, spoken)
+
+    def _there_and_back(self, heard: Tensor, spoken: list[_Group]) -> Tensor:
+        self._marks.clear()
+        made = torch.stack(self._enhance(heard.to(self.device, non_blocking=True), spoken))
+        if self.device.type == "cpu":
+            return made
+        # Here the device is waited for; before, only by a sampler that asks whether it may stop, and by torch's istft.
+        back = torch.empty(made.shape, dtype=made.dtype, pin_memory=True).copy_(made, non_blocking=True)
+        torch.cuda.current_stream(self.device).synchronize()
+        for stage, began, ended in self._marks:
+            self.seconds[stage] += began.elapsed_time(ended) / 1000
+        return back
+
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        """Where a GPU can copy it from by itself, so that what follows need not wait."""
+        return tensor if self.device.type == "cpu" else tensor.pin_memory()
 
     def speech(self, piece: Piece) -> Floats:
         """The detector's probabilities of what is valid, a frame each; none where no sampler runs."""
@@ -165,7 +196,27 @@ class Enhancer:
         strength = np.float32(self.settings.strength)
         return strength * made + (1 - strength) * mixture
 
-    def _enhance(self, mixture: Tensor, seeds: list[int], stretches: list[Stretch | None]) -> list[Tensor]:
+    def _groups(self, seeds: list[int], stretches: list[Stretch | None], length: int) -> list[_Group]:
+        """What the sampler is for of segments of ``length`` samples; stretches of one length go together."""
+        spectral = self.bundle.spectral
+        by_length: dict[int, list[tuple[int, slice]]] = {}
+        for row, stretch in enumerate(stretches):
+            if stretch is not None:
+                part = stretch.frames(spectral.hop)
+                by_length.setdefault(part.stop - part.start, []).append((row, part))
+        return [self._group(rows, seeds, frame_count(length, spectral)) for rows in by_length.values()]
+
+    def _group(self, rows: list[tuple[int, slice]], seeds: list[int], frames: int) -> _Group:
+        part = rows[0][1]
+        shape = self.bundle.spectral.bins, len(range(*part.indices(frames)))
+        draws = self.settings.draws if self.settings.sampler.steps else 0
+        noises = [
+            seeded_noise([seed_of_draw(seeds[row], draw) for row, _ in rows], shape, self.device)
+            for draw in range(draws)
+        ]
+        return _Group(rows, noises, self._pinned(torch.stack([fade(each, frames) for _, each in rows])))
+
+    def _enhance(self, mixture: Tensor, spoken: list[_Group]) -> list[Tensor]:
         """Extract's estimate, and what the sampler made of it in each draw, none without steps."""
         spectral = self.bundle.spectral
         with self._timing("transform"):
@@ -175,8 +226,7 @@ class Enhancer:
         found = [extraction.estimate]
         for draw in range(self.settings.draws if self.settings.sampler.steps else 0):
             with self._timing("diffuse"), self._autocast():
-                drawn = [seed_of_draw(seed, draw) for seed in seeds]
-                found.append(self._diffuse(spectrum, extraction, drawn, stretches))
+                found.append(self._diffuse(spectrum, extraction, spoken, draw))
         with self._timing("transform"):
             return [synthesise(each, mixture.shape[-1], spectral) for each in found]
 
@@ -184,25 +234,19 @@ class Enhancer:
         query = self.bundle.separator.queries.index(self.settings.query)
         return self.bundle.separator(spectrum, torch.full((len(spectrum),), query, device=self.device))
 
-    def _diffuse(
-        self, spectrum: Tensor, extraction: Extraction, seeds: list[int], stretches: list[Stretch | None]
-    ) -> Tensor:
-        """Extract's estimate with a sample in each row's stretch; stretches of one length go together."""
+    def _diffuse(self, spectrum: Tensor, extraction: Extraction, spoken: list[_Group], draw: int) -> Tensor:
+        """Extract's estimate with a sample in each row's stretch."""
         result = extraction.estimate.clone()
-        by_length: dict[int, list[tuple[int, slice]]] = {}
-        for row, stretch in enumerate(stretches):
-            if stretch is not None:
-                part = stretch.frames(self.bundle.spectral.hop)
-                by_length.setdefault(part.stop - part.start, []).append((row, part))
-        for group in by_length.values():
-            found = extraction.cut(group)
-            sample = self._sample(cut(spectrum, group), found, [seeds[row] for row, _ in group])
-            for (row, part), made, first in zip(group, sample, found.estimate, strict=True):
-                result[row, :, part] = first + fade(part, result.shape[-1]).to(self.device) * (made - first)
+        for group in spoken:
+            found = extraction.cut(group.rows)
+            sample = self._sample(cut(spectrum, group.rows), found, group.noises[draw])
+            weight = group.fades.to(self.device, non_blocking=True)[:, None]
+            made = found.estimate + weight * (sample - found.estimate)
+            for (row, part), each in zip(group.rows, made, strict=True):
+                result[row, :, part] = each
         return result
 
-    def _sample(self, spectrum: Tensor, extraction: Extraction, seeds: list[int]) -> Tensor:
-        noise = seeded_noise(seeds, (spectrum.shape[1], spectrum.shape[2]), self.device)
+    def _sample(self, spectrum: Tensor, extraction: Extraction, noise: Noise) -> Tensor:
         keep = torch.full((len(spectrum),), self.settings.use_latents, device=self.device)
         return generate(self.bundle.score_net, spectrum, extraction, self.settings.sampler, noise, keep)
 
@@ -214,11 +258,18 @@ class Enhancer:
 
     @contextmanager
     def _timing(self, stage: str) -> Iterator[None]:
-        began = perf_counter()
+        """Add what the block takes: of the processor, or of the GPU, which is not waited for."""
+        if self.device.type == "cuda" and stage in DEVICE_STAGES:
+            stream = torch.cuda.current_stream(self.device)
+            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            began.record(stream)
+            yield
+            ended.record(stream)
+            self._marks.append((stage, began, ended))
+            return
+        start = perf_counter()
         yield
-        if self.device.type == "cuda" and stage != "guard":  # which is on the CPU, and not to wait for another's turn
-            torch.cuda.synchronize(self.device)
-        self.seconds[stage] += perf_counter() - began
+        self.seconds[stage] += perf_counter() - start
 
 
 def _length(piece: Piece) -> int:

@@ -86,7 +86,10 @@ def evaluate(
 
     One pair at a time is held in memory; its measures are taken while the next system enhances.
     """
-    enhancers = {system: Enhancer(of, chosen, device) for system, of, chosen in comparison.systems(bundle, settings)}
+    systems = list(comparison.systems(bundle, settings))
+    # Systems of one bundle share what runs its models: on a GPU its CUDA graphs take memory.
+    ready = {id(of): of.ready_on(device, settings.precision) for _, of, _ in systems}
+    enhancers = {system: Enhancer(ready[id(of)], chosen, device) for system, of, chosen in systems}
     rows: list[Row] = []
     with ThreadPoolExecutor() as threads:
         for pair in pairs:

@@ -262,7 +262,9 @@ def fitting_batch(enhancer: Enhancer) -> int:
     everywhere = replace(enhancer, settings=replace(settings, skip_silence=False), seconds=dict(enhancer.seconds))
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    if isinstance(_tried(everywhere, [Piece(0.1 * noise, len(noise), 0)]), NoMemoryError):
+    with enhancer.bundle.without_replays():
+        made = _tried(everywhere, [Piece(0.1 * noise, len(noise), 0)])
+    if isinstance(made, NoMemoryError):
         return 1
     cost = torch.cuda.max_memory_allocated(device) - before
     torch.cuda.empty_cache()

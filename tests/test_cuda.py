@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,20 @@ import torch
 from bundles import SEGMENT, short_settings
 from recordings import samples_of, store, talk
 
+from exdiff_cli import cuda_graph
 from exdiff_cli.bundle import Bundle
 from exdiff_cli.commands.options import choose_devices
+from exdiff_cli.config import GRAPHS_VARIABLE
+from exdiff_cli.cuda_graph import CHECKS, SIGHTS, CudaDevice, Replays
+from exdiff_cli.diffuse.generate import seeded_noise
 from exdiff_cli.diffuse.score_net import ScoreNet
 from exdiff_cli.engine import enhance_all
-from exdiff_cli.enhancer import Enhancer, Piece, Samples
+from exdiff_cli.enhancer import MODEL_STAGES, Enhancer, Piece, Samples
 from exdiff_cli.errors import ExitCode, UsageError
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.placement import GPU_THREADS, Placement, fitting_batch
-from exdiff_cli.settings import GPU_BATCH, MEASURED, Precision, Resources
+from exdiff_cli.settings import GPU_BATCH, MEASURED, Precision, Resources, Settings
 from exdiff_cli.training.diffuse import DiffuseTask
 from exdiff_cli.training.extract import ExtractTask
 from exdiff_cli.training.mixing import Recipe
@@ -130,6 +135,122 @@ def test_what_no_gpu_has_memory_for_is_enhanced_on_the_cpu(on_gpu: Bundle, littl
     ((_, made),) = placed.enhance([pieces(2)], lambda piece: piece, lambda: False)
     results = [getattr(result, "samples", None) for result in made.results]
     np.testing.assert_allclose(results, expected, rtol=0, atol=1e-3)  # type: ignore[arg-type]
+
+
+# --- CUDA graphs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of this size may be as fast without: what is tested are results."""
+    monkeypatch.setattr(cuda_graph, "WORTH", float("inf"))
+
+
+def without_graphs(bundle: Bundle, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Enhancer:
+    with monkeypatch.context() as patched:
+        patched.setenv(GRAPHS_VARIABLE, "no")
+        return Enhancer(bundle.on(torch.device("cuda:0")), settings, torch.device("cuda:0"))
+
+
+@pytest.mark.usefixtures("always_worth_it")
+@pytest.mark.parametrize("precision", list(Precision))
+def test_replays_equal_the_networks(
+    on_gpu: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Precision
+) -> None:
+    settings = replace(short_settings(on_gpu, skip_silence=False), precision=precision)
+    plain = without_graphs(on_gpu, settings, monkeypatch)
+    replayed = Enhancer(on_gpu, settings, torch.device("cuda:0"))
+    tolerance = 1e-5 if precision is Precision.FLOAT32 else 5e-3
+    for number in range(SIGHTS + CHECKS + 3):
+        given = [replace(piece, samples=np.roll(piece.samples, 1000 * number)) for piece in pieces(4)]
+        np.testing.assert_allclose(replayed(given), plain(given), rtol=0, atol=tolerance)
+    assert plain.bundle.replays is None
+    assert replayed.bundle.replays is not None
+    assert replayed.bundle.replays.count == 2
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("always_worth_it")
+def test_a_run_with_graphs_equals_one_without(
+    on_gpu: Bundle, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several threads, several lengths, and what is left over at the end."""
+    for number in range(8):
+        store(tmp_path / "in" / f"{number}.wav", 1.3 + 1.4 * number, channels=1 + number % 2)
+    resources = replace(Resources.on("cuda:0", None, threads=4), batch=3)
+    settings = short_settings(bundle)
+    found = enhance_all([tmp_path / "in"], tmp_path / "with", on_gpu, settings, resources)
+    monkeypatch.setenv(GRAPHS_VARIABLE, "no")
+    plain = bundle.on(torch.device("cpu"))
+    expected = enhance_all([tmp_path / "in"], tmp_path / "without", plain, settings, resources)
+    assert (expected.exit_code, found.exit_code, found.done_count) == (ExitCode.OK, ExitCode.OK, 8)
+    for path in sorted(expected.output.glob("*.wav")):
+        np.testing.assert_allclose(samples_of(path), samples_of(found.output / path.name), rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("always_worth_it")
+def test_graphs_give_their_memory_back(on_gpu: Bundle) -> None:
+    device = torch.device("cuda:0")
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu, skip_silence=False), device)
+    for _ in range(SIGHTS + CHECKS):
+        expected = enhancer(pieces(32))
+    replays = enhancer.bundle.replays
+    assert replays is not None
+    assert replays.count
+    held = torch.cuda.memory_reserved(device)
+    assert replays.release()
+    assert replays.count == 0
+    assert torch.cuda.memory_reserved(device) < held
+    np.testing.assert_allclose(enhancer(pieces(32)), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("always_worth_it")
+def test_where_there_is_no_memory_to_capture_nothing_is_lost(on_gpu: Bundle, little_memory: Any) -> None:
+    device = torch.device("cuda:0")
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu, skip_silence=False), device)
+    torch.cuda.reset_peak_memory_stats(device)
+    expected = enhancer(pieces(32))
+    peak, total = torch.cuda.max_memory_reserved(device), torch.cuda.mem_get_info(device)[1]
+    little_memory(1.1 * peak / total)
+    for _ in range(SIGHTS + CHECKS):
+        np.testing.assert_allclose(enhancer(pieces(32)), expected, rtol=0, atol=1e-4)
+
+
+def test_a_capture_that_fails_leaves_the_device_as_it_was(on_gpu: Bundle) -> None:
+    """What waits for the device cannot be captured."""
+    device = torch.device("cuda:0")
+    replays, layer = Replays(CudaDevice(device)), torch.nn.Linear(8, 8).to(device)
+    stream = torch.cuda.current_stream(device)
+
+    def waits(x: torch.Tensor) -> tuple[torch.Tensor]:
+        made = layer(x)
+        return (made * float(made.abs().max()),)
+
+    with torch.inference_mode():
+        for number in range(2 * SIGHTS):
+            x = torch.full((4, 8), float(number + 1), device=device)
+            torch.testing.assert_close(replays.run(layer, waits, (x,)), waits(x))
+    assert replays.count == 0
+    assert torch.cuda.current_stream(device) == stream
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu), device)
+    for _ in range(SIGHTS + CHECKS + 1):
+        found = enhancer(pieces(2))
+    np.testing.assert_allclose(found, enhance(on_gpu.on(torch.device("cpu")), pieces(2), "cpu"), rtol=0, atol=1e-3)
+
+
+def test_stages_are_timed_on_the_device(on_gpu: Bundle) -> None:
+    enhancer = Enhancer(on_gpu, short_settings(on_gpu), torch.device("cuda:0"))
+    began = perf_counter()
+    enhancer(pieces(8))
+    whole = perf_counter() - began
+    assert all(enhancer.seconds[stage] > 0 for stage in MODEL_STAGES)
+    assert sum(enhancer.seconds.values()) <= 1.01 * whole
+
+
+def test_noise_is_the_same_on_every_device() -> None:
+    on_cpu, on_gpu = (seeded_noise([1, 2], (256, 70), torch.device(name)) for name in ("cpu", GPU))
+    for index in (1, 0, 0):
+        assert torch.equal(on_gpu(index).cpu(), on_cpu(index))
 
 
 # --- devices ------------------------------------------------------------------------------------------------

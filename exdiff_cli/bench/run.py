@@ -16,6 +16,7 @@ import torch
 from exdiff_cli.bench.archive import MadeArchive
 from exdiff_cli.bench.work import counted_frames
 from exdiff_cli.bundle import Bundle
+from exdiff_cli.cuda_graph import graphs_wanted
 from exdiff_cli.engine import RunResult, enhance_all
 from exdiff_cli.errors import ExdiffError, ExitCode
 from exdiff_cli.report.run_report import SHARE_FOR_PICTURES, ReportOptions, write_report
@@ -142,5 +143,6 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
         figures["peak_device_memory_mib"] = round(
             sum(map(torch.cuda.max_memory_allocated, resources.devices)) / MEBIBYTE
         )
+        figures["cuda_graphs"] = graphs_wanted()
         figures["device_busy"] = round(run.model_seconds / run.wall / len(resources.devices), 4)
     return figures
