@@ -2,8 +2,8 @@
 
 A CPU enhances several batches side by side, each by one thread: that uses its cores better than one batch with all
 threads, as recurrent layers go step by step. With one worker a batch runs in the caller's thread. Each GPU has a few
-threads: one has the device, the others hear where somebody speaks in the next batch and judge the one before, so that
-the device does not wait for them.
+threads: one has the device, the others hear where somebody speaks in the next batch, draw its noise, and judge the one
+before, so that the device does not wait for them.
 """
 
 from __future__ import annotations
