@@ -14,7 +14,7 @@ FILE_NAME = "exdiff.toml"
 PREFIX = "EXDIFF"
 FILE_VARIABLE = f"{PREFIX}_CONFIG"
 GRAPHS_VARIABLE = f"{PREFIX}_CUDA_GRAPHS"
-"""No option: it is for whoever looks for a fault."""
+"""No option: it is for whoever measures what they are worth."""
 
 Command = tuple[str, ...]
 """A command by its words: ``("train", "extract")``."""

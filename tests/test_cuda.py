@@ -141,8 +141,9 @@ def test_what_no_gpu_has_memory_for_is_enhanced_on_the_cpu(on_gpu: Bundle, littl
 
 
 @pytest.fixture
-def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def always_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of this size may be as fast without: what is tested are results."""
+    monkeypatch.setenv(GRAPHS_VARIABLE, "yes")
     monkeypatch.setattr(cuda_graph, "WORTH", float("inf"))
 
 
@@ -152,7 +153,7 @@ def without_graphs(bundle: Bundle, settings: Settings, monkeypatch: pytest.Monke
         return Enhancer(bundle.on(torch.device("cuda:0")), settings, torch.device("cuda:0"))
 
 
-@pytest.mark.usefixtures("always_worth_it")
+@pytest.mark.usefixtures("always_replayed")
 @pytest.mark.parametrize("precision", list(Precision))
 def test_replays_equal_the_networks(
     on_gpu: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Precision
@@ -170,7 +171,7 @@ def test_replays_equal_the_networks(
     assert not caplog.records
 
 
-@pytest.mark.usefixtures("always_worth_it")
+@pytest.mark.usefixtures("always_replayed")
 def test_a_run_with_graphs_equals_one_without(
     on_gpu: Bundle, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +189,7 @@ def test_a_run_with_graphs_equals_one_without(
         np.testing.assert_allclose(samples_of(path), samples_of(found.output / path.name), rtol=0, atol=1e-4)
 
 
-@pytest.mark.usefixtures("always_worth_it")
+@pytest.mark.usefixtures("always_replayed")
 def test_graphs_give_their_memory_back(on_gpu: Bundle) -> None:
     device = torch.device("cuda:0")
     enhancer = Enhancer(on_gpu, short_settings(on_gpu, skip_silence=False), device)
@@ -204,7 +205,7 @@ def test_graphs_give_their_memory_back(on_gpu: Bundle) -> None:
     np.testing.assert_allclose(enhancer(pieces(32)), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.usefixtures("always_worth_it")
+@pytest.mark.usefixtures("always_replayed")
 def test_where_there_is_no_memory_to_capture_nothing_is_lost(on_gpu: Bundle, little_memory: Any) -> None:
     device = torch.device("cuda:0")
     enhancer = Enhancer(on_gpu, short_settings(on_gpu, skip_silence=False), device)

@@ -491,16 +491,17 @@ def test_a_batch_that_has_no_memory_without_graphs_either_is_told(
     assert ready.replays.count
 
 
-@pytest.mark.parametrize("value", ["no", "0", "off", "False"])
-def test_the_environment_turns_graphs_off(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+@pytest.mark.parametrize("value", ["yes", "1", "on", " True "])
+def test_the_environment_asks_for_graphs(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setattr(Bundle, "to", lambda bundle, device: bundle)
     monkeypatch.setattr(bundle_module, "CudaDevice", lambda device: FakeDevice())
-    monkeypatch.delenv(GRAPHS_VARIABLE, raising=False)
+    for unwanted in ("", "no", "0"):
+        monkeypatch.setenv(GRAPHS_VARIABLE, unwanted)
+        assert not graphs_wanted()
+        assert bundle.ready_on(GPU) is bundle
+    monkeypatch.setenv(GRAPHS_VARIABLE, value)
     assert graphs_wanted()
     ready = bundle.ready_on(GPU)
     assert isinstance(ready.separator, ReplayedSeparator)
     assert ready.ready_on(GPU) is ready
-    monkeypatch.setenv(GRAPHS_VARIABLE, value)
-    assert not graphs_wanted()
-    assert bundle.ready_on(GPU) is bundle
     assert not unknown_variables([GRAPHS_VARIABLE], {})
