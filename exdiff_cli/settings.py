@@ -47,7 +47,7 @@ class Precision(StrEnum):
     BFLOAT16 = "bf16"
 
 
-RESULT_VERSION = 6
+RESULT_VERSION = 7
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
 

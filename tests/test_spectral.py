@@ -15,6 +15,7 @@ from exdiff_cli.audio.spectral import (
     expand,
     frame_count,
     istft,
+    magnitude,
     stft,
     synthesise,
 )
@@ -69,4 +70,13 @@ def test_silence_stays_silent_with_finite_gradients() -> None:
     result = synthesise(analyse(waveform, SMALL), 2000, SMALL)
     assert torch.equal(result, torch.zeros(1, 2000))
     (gradient,) = torch.autograd.grad(result.square().sum() + result.sum(), waveform)
+    assert gradient.isfinite().all()
+
+
+def test_a_magnitude_is_what_abs_gives_and_its_gradient_at_zero_is_finite() -> None:
+    spectrum = torch.randn(2, 5, 7, dtype=torch.complex64, generator=torch.Generator().manual_seed(4))
+    spectrum[0, 0] = 0
+    torch.testing.assert_close(magnitude(spectrum), spectrum.abs())
+    trained = spectrum.requires_grad_()
+    (gradient,) = torch.autograd.grad(magnitude(trained).sum(), trained)
     assert gradient.isfinite().all()

@@ -89,17 +89,23 @@ def istft(spectrum: Tensor, length: int, config: SpectralConfig) -> Tensor:
     )
 
 
+def magnitude(spectrum: Tensor) -> Tensor:
+    """Of complex numbers, as ``abs()``, which on a CPU takes three times as long."""
+    if spectrum.is_cuda or spectrum.requires_grad:  # Fused there; and of a root the gradient at zero is not finite.
+        return spectrum.abs()
+    return (spectrum.real.square() + spectrum.imag.square()).sqrt()
+
+
 def compress(spectrum: Tensor, config: SpectralConfig) -> Tensor:
     """Compress amplitudes, keep phases; zero stays zero without a division by it."""
-    magnitude = spectrum.abs()
-    gain = config.beta * magnitude.clamp_min(1e-8) ** (config.alpha - 1)
+    gain = config.beta * magnitude(spectrum).clamp_min(1e-8) ** (config.alpha - 1)
     return spectrum * gain
 
 
 def expand(compressed: Tensor, config: SpectralConfig) -> Tensor:
     """Undo :func:`compress`."""
-    magnitude = compressed.abs() / config.beta
-    return compressed / config.beta * magnitude ** (1 / config.alpha - 1)
+    gain = (magnitude(compressed) / config.beta) ** (1 / config.alpha - 1) / config.beta
+    return compressed * gain
 
 
 def analyse(waveform: Tensor, config: SpectralConfig) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from exdiff_cli.audio.spectral import magnitude
 from exdiff_cli.diffuse.sampler import BridgeKind, Model, Noise, sample_bridge, sample_ouve_pc, schedule
 from exdiff_cli.diffuse.score_net import DataPredictor
 from exdiff_cli.diffuse.sde import OUVE, Bridge
@@ -73,7 +74,7 @@ def _run_bridge(predict: Model, mixture: Tensor, estimate: Tensor, sampler: Samp
     times = schedule(sampler.steps, sampler.start, end=0.0)
 
     def settled(data: Tensor) -> Tensor:
-        update, found = (each.abs().square().sum((-2, -1)) for each in (data - estimate, estimate))
+        update, found = (magnitude(each).square().sum((-2, -1)) for each in (data - estimate, estimate))
         return update < 10 ** (SETTLED_DECIBELS / 10) * found
 
     return sample_bridge(predict, state, mixture, bridge, times, noise, sampler.kind, settled)

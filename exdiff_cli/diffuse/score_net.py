@@ -115,7 +115,7 @@ class DataPredictor(nn.Module):
         base, channels = self.first_answer(channels, condition)
         planes = torch.complex(channels[:, ::2].contiguous(), channels[:, 1::2].contiguous())
         masked = sum(mask * source for mask, source in zip(planes[:, 1:].unbind(1), sources, strict=False))
-        return base + planes[:, 0] / SCALE + masked
+        return base + planes[:, 0] * (1 / SCALE) + masked
 
     def sources(self, state: Tensor, condition: Condition) -> list[Tensor]:
         """The spectra that the network sees, each ``(batch, bins, frames)``."""

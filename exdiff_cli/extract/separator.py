@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from exdiff_cli.audio.spectral import magnitude
 from exdiff_cli.extract.query import QUERIES, QueryBank
 from exdiff_cli.extract.resunet import ResUNet, ResUNetConfig
 from exdiff_cli.extract.resunet30 import ResUNet30, ResUNet30Config
@@ -54,7 +55,7 @@ def spectral_features(*spectra: Tensor) -> Tensor:
     """Real part, imaginary part and log magnitude of compressed spectra, ``(batch, 3 * spectra, bins, frames)``."""
     planes: list[Tensor] = []
     for spectrum in spectra:
-        log_magnitude = 0.2 * (spectrum.abs().clamp_min(FLOOR) + 1e-4).log() + 0.5
+        log_magnitude = 0.2 * (magnitude(spectrum).clamp_min(FLOOR) + 1e-4).log() + 0.5
         planes += (spectrum.real * 5, spectrum.imag * 5, log_magnitude)
     return torch.stack(planes, dim=1)
 
@@ -67,8 +68,9 @@ def apply_mask(mixture: Tensor, channels: Tensor) -> Tensor:
     """
     logit, cosine, sine = channels.float().unbind(dim=1)
     rotation = torch.complex(1 + cosine, sine)
-    rotation = rotation / rotation.abs().clamp_min(1e-4)
-    return mixture * rotation * (MASK_CEILING * logit.sigmoid())
+    # No quotient of a complex number, which takes seven times as long as a product.
+    gain = MASK_CEILING * logit.sigmoid() / magnitude(rotation).clamp_min(1e-4)
+    return mixture * rotation * gain
 
 
 Network = Callable[[Tensor, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
