@@ -31,6 +31,7 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.graph import Graph, can_export, export_graph, is_made_of, stand_in_score_net, stand_in_separator
 from exdiff_cli.presets import Preset, build_score_net, find_preset
 from exdiff_cli.publish import publish_text
+from exdiff_cli.quantise import quantise
 from exdiff_cli.settings import Precision
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ class Bundle:
     """Both models, ready to run, and what a report must say of them.
 
     ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default. ``examples`` is the folder whose
-    sound the separator takes out, if it was asked by one. ``graphs`` are the models' own, by part, where there are any.
-    ``replays`` are those of models that are ready to run on a GPU.
+    sound the separator takes out, if it was asked by one. ``graphs`` are the models' own, by part, where there are any,
+    and ``quantised`` those in 8 bits. ``replays`` are those of models that are ready to run on a GPU.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Bundle:
     weights_sha256: str
     examples: Path | None = None
     graphs: Mapping[str, Graph] = field(default_factory=dict)
+    quantised: Mapping[str, Graph] = field(default_factory=dict)
     replays: Replays | None = None
 
     def to(self, device: torch.device) -> Bundle:
@@ -83,9 +85,15 @@ class Bundle:
         """A bundle to run on ``device``, whose models are replaced by what is faster there and computes the same.
 
         On a CPU these are the models' graphs, where there are any. They do not follow a change of the models' weights.
+        Those in 8 bits have to be there, and run on a CPU alone: :class:`UsageError`.
         """
         if self.replays is not None:
             return self
+        in_8_bits = precision is Precision.INT8
+        if in_8_bits and device.type != "cpu":
+            raise UsageError(f"--precision int8: is for CPUs, not {device}; leave it out, or give --device cpu")
+        if in_8_bits and not self.quantised:
+            raise UsageError(f"--precision int8: {self.name} has no graphs in 8 bits; make it anew by `exdiff bundle`")
         self.to(device)
         if device.type == "cuda":
             return self._replayed(device, precision)
@@ -93,7 +101,7 @@ class Bundle:
             return self
         for model in (self.separator, self.score_net):  # A fifth faster, for what has no graph.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        separator, score_net = (self.graphs.get(part) for part in PARTS)
+        separator, score_net = ((self.quantised if in_8_bits else self.graphs).get(part) for part in PARTS)
         return replace(
             self,
             separator=stand_in_separator(self.separator, separator),
@@ -174,13 +182,11 @@ def load_bundle(name: str) -> Bundle:
         sampler = build_config(SamplerConfig, config["diffuse"]["sampler"])
         models: dict[str, nn.Module] = dict(zip(PARTS, (separator, score_net), strict=True))
         hashes = [_load_weights(model, folder, config[part]) for part, model in models.items()]
-        graphs = {
-            part: _read_graph(model, folder, config[part]) for part, model in models.items() if "graph" in config[part]
-        }
+        graphs, quantised = (_read_graphs(models, folder, config, kind) for kind in ("graph", "int8"))
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / CONFIG}: entry {error} is missing or wrong; install the bundle again") from error
     combined = hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined, graphs=graphs)
+    return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined, None, graphs, quantised)
 
 
 def can_be_asked_by_example(bundle: Bundle) -> bool:
@@ -231,9 +237,17 @@ def _load_weights(model: nn.Module, folder: Path, part: Mapping[str, Any]) -> st
     return str(part["sha256"])
 
 
-def _read_graph(model: nn.Module, folder: Path, part: Mapping[str, Any]) -> Graph:
-    path = folder / part["graph"]
-    content = _read_checked(path, part["graph_sha256"])
+def _read_graphs(
+    models: Mapping[str, nn.Module], folder: Path, config: Mapping[str, Any], kind: str
+) -> dict[str, Graph]:
+    """Those of a kind that the config names, by part."""
+    parts = {part: model for part, model in models.items() if kind in config[part]}
+    return {part: _read_graph(model, folder, config[part], kind) for part, model in parts.items()}
+
+
+def _read_graph(model: nn.Module, folder: Path, part: Mapping[str, Any], kind: str) -> Graph:
+    path = folder / part[kind]
+    content = _read_checked(path, part[f"{kind}_sha256"])
     if not is_made_of(content, part["sha256"]):
         raise BundleError(f"{path}: was not made of the weights in {part['file']}; install the bundle again")
     return Graph(content, model)
@@ -272,8 +286,8 @@ def write_bundle(
 ) -> None:
     """Make a bundle of trained weight files, whose metadata describe their networks.
 
-    Graphs of the networks are made beside them if the package onnx is there. The config is published last, so that an
-    unfinished bundle is never found.
+    Graphs of the networks are made beside them if the package onnx is there, in float32 and in 8 bits. The config is
+    published last, so that an unfinished bundle is never found.
     """
     parts = {"extract": read_trained(extract, "extract"), "diffuse": read_trained(diffuse, "diffuse")}
     preset = parts["extract"][1].get("preset", "small")
@@ -286,27 +300,37 @@ def write_bundle(
         _write(folder / f"{part}.safetensors", content)
         tables[part] = {"file": f"{part}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
         tables[f"{part}.network"] = about["config"]
-    for part, graph in (_graphs(find_preset(preset), parts) if with_graphs else {}).items():
-        _write(folder / f"{part}.onnx", graph)
-        tables[part] |= {"graph": f"{part}.onnx", "graph_sha256": hashlib.sha256(graph).hexdigest()}
     tables["diffuse.sampler"] = asdict(sampler) if sampler else parts["diffuse"][1]["sampler"]
+    of_diffuse = build_config(SamplerConfig, tables["diffuse.sampler"])
+    for (part, kind), graph in (_graphs(find_preset(preset), parts, of_diffuse) if with_graphs else {}).items():
+        name = f"{part}.onnx" if kind == "graph" else f"{part}.{kind}.onnx"
+        _write(folder / name, graph)
+        tables[part] |= {kind: name, f"{kind}_sha256": hashlib.sha256(graph).hexdigest()}
     head = f'format = {FORMAT}\npreset = "{preset}"\n'
     publish_text(folder / CONFIG, head + "".join(_toml_table(*item) for item in tables.items()))
 
 
-def _graphs(preset: Preset, trained: Mapping[str, tuple[bytes, Mapping[str, Any]]]) -> dict[str, bytes]:
-    """Graphs of both networks, made of their weights; none of the preset ``base``, and none without the package."""
+def _graphs(
+    preset: Preset, trained: Mapping[str, tuple[bytes, Mapping[str, Any]]], sampler: SamplerConfig
+) -> dict[tuple[str, str], bytes]:
+    """Graphs of both networks, by part and kind, made of their weights.
+
+    There are none of the preset ``base``, and none without the package.
+    """
     if not can_export():
         log.warning("no graphs of the models: pip install onnx, and a bundle of the preset small is faster on a CPU")
         return {}
-    made = {}
+    made: list[Graph] = []
     for part, model in zip(PARTS, _build(preset, *(trained[part][1]["config"] for part in PARTS)), strict=True):
         content = trained[part][0]
         _fill(model, content, Path(f"{part}.safetensors"))
         graph = export_graph(model, hashlib.sha256(content).hexdigest())
-        if graph is not None:
-            made[part] = graph
-    return made
+        if graph is None:
+            return {}
+        made.append(Graph(graph, model))
+    in_8_bits = quantise(made[0], made[1], preset.spectral, sampler, find_shipped_audio())
+    plain = {(part, "graph"): graph.content for part, graph in zip(PARTS, made, strict=True)}
+    return plain | {(part, "int8"): content for part, content in zip(PARTS, in_8_bits, strict=True)}
 
 
 def _write(path: Path, content: bytes) -> None:

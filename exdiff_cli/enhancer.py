@@ -252,7 +252,7 @@ class Enhancer:
 
     def _autocast(self) -> AbstractContextManager[object]:
         """The networks compute as the settings say."""
-        if self.settings.precision is Precision.FLOAT32:
+        if self.settings.precision is not Precision.BFLOAT16:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 

@@ -64,11 +64,11 @@ class GraphNetwork:
         except Exception as error:  # Those of ONNX Runtime have no class in common.
             reason = str(error).splitlines()[0]
             raise BundleError(f"a model's graph cannot be run ({reason}); update onnxruntime, or exdiff") from error
-        self._names = [each.name for each in self._session.get_inputs()]
+        self.names = [each.name for each in self._session.get_inputs()]
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """The graph's outputs for its inputs, in their order."""
-        given = {name: each.numpy() for name, each in zip(self._names, inputs, strict=True)}
+        given = {name: each.numpy() for name, each in zip(self.names, inputs, strict=True)}
         try:
             made = self._session.run(None, given)
         except Exception as error:  # ONNX Runtime's own have no common kind but this
@@ -81,10 +81,10 @@ class GraphNetwork:
 class GraphSeparator(Separator):
     """A separator whose network is a graph; the queries are the separator's own."""
 
-    def __init__(self, separator: Separator, graph: Graph) -> None:
+    def __init__(self, separator: Separator, graph: GraphNetwork) -> None:
         nn.Module.__init__(self)
         self.queries = separator.queries
-        self._graph = GraphNetwork(graph)
+        self._graph = graph
 
     def forward(self, mixture: Tensor, query: Tensor) -> Extraction:
         return separate(self._run, mixture, self.queries(query))
@@ -97,12 +97,12 @@ class GraphSeparator(Separator):
 class GraphScoreNet(ScoreNet):
     """A score network whose steps are a graph; what makes the condition is the network's own."""
 
-    def __init__(self, net: ScoreNet, graph: Graph) -> None:
+    def __init__(self, net: ScoreNet, graph: GraphNetwork) -> None:
         nn.Module.__init__(self)
         self.config = net.config
         self.concatenate_estimate, self.attend_latents = net.concatenate_estimate, net.attend_latents
         self.tokens, self.attentions, self.fine = net.tokens, net.attentions, net.fine
-        self._graph = GraphNetwork(graph)
+        self._graph = graph
 
     def correct(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return self._graph(x, t, *_plain(condition))[0]
@@ -110,12 +110,14 @@ class GraphScoreNet(ScoreNet):
 
 def stand_in_separator(separator: Separator, graph: Graph | None) -> Separator:
     """The separator as a graph, or itself where the graph is another one's or there is none."""
-    return GraphSeparator(separator, graph) if graph and graph.network is separator else separator
+    return GraphSeparator(separator, GraphNetwork(graph)) if graph and graph.network is separator else separator
 
 
 def stand_in_score_net(net: DataPredictor, graph: Graph | None) -> DataPredictor:
     """As :func:`stand_in_separator`."""
-    return GraphScoreNet(net, graph) if graph and graph.network is net and isinstance(net, ScoreNet) else net
+    if not graph or graph.network is not net or not isinstance(net, ScoreNet):
+        return net
+    return GraphScoreNet(net, GraphNetwork(graph))
 
 
 def _plain(condition: Condition) -> tuple[Tensor, Tensor, Tensor, Tensor]:

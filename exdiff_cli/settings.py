@@ -45,6 +45,7 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bf16"
+    INT8 = "int8"
 
 
 RESULT_VERSION = 7

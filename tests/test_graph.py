@@ -149,7 +149,9 @@ def test_graphs_change_no_hash_of_the_weights(tiny_folder: Path, bundle: Bundle)
 
 def test_the_same_weights_make_the_same_graphs(tiny_folder: Path, tmp_path: Path) -> None:
     write_bundle(tmp_path / "again", tiny_folder / "extract.safetensors", tiny_folder / "diffuse.safetensors")
-    for name in ("extract.onnx", "diffuse.onnx"):
+    names = {path.name for path in tiny_folder.glob("*.onnx")}
+    assert names == {"extract.onnx", "diffuse.onnx", "extract.int8.onnx", "diffuse.int8.onnx"}
+    for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (tiny_folder / name).read_bytes()
 
 
@@ -178,6 +180,7 @@ def flip_a_byte(folder: Path) -> None:
     [
         (flip_a_byte, ("diffuse.onnx", "SHA-256")),
         (lambda folder: (folder / "extract.onnx").unlink(), ("extract.onnx", "No such file")),
+        (lambda folder: (folder / "diffuse.int8.onnx").unlink(), ("diffuse.int8.onnx", "No such file")),
         (lambda folder: edit(folder, "graph_sha256", "graph_sha1"), ("graph_sha256", "missing or wrong")),
     ],
 )

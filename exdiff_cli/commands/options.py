@@ -38,7 +38,8 @@ DevicesOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, or several at once: cuda:0,cuda:1.")
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="What the networks compute in; bf16 is for GPUs, and changes results a little.")
+    Precision,
+    typer.Option(help="What the networks compute in; bf16 is for GPUs, int8 for CPUs; both change results a little."),
 ]
 RateOption = Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the mixtures.")]
