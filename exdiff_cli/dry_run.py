@@ -26,8 +26,8 @@ from exdiff_cli.errors import RecordingError, UsageError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Manifest, NewerManifestError
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos
-from exdiff_cli.measures.rated import LEAST_SECONDS, rated_count
-from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.measures.rated import LEAST_SECONDS, SECONDS_A_WINDOW, rated_count
+from exdiff_cli.settings import Ratings, Resources, Settings
 from exdiff_cli.text import printable
 
 CALIBRATION_SECONDS = 30.0
@@ -56,7 +56,7 @@ class Load:
     unreadable: int = 0
     audio_seconds: float = 0.0
     channel_seconds: float = 0.0
-    rated: int = 0
+    rated: float = 0.0
     bytes: int = 0
     waiting_bytes: int = 0
 
@@ -104,11 +104,19 @@ def measure_load(
             recordings=load.recordings + 1,
             audio_seconds=load.audio_seconds + recording.seconds,
             channel_seconds=load.channel_seconds + recording.seconds * recording.channels,
-            rated=load.rated + (rated_count(recording.seconds) if recording.seconds >= LEAST_SECONDS else 0),
+            rated=load.rated + expected_ratings(recording, settings),
             bytes=load.bytes + size,
             waiting_bytes=max(load.waiting_bytes, waiting),
         )
     return load
+
+
+def expected_ratings(recording: Recording, settings: Settings) -> float:
+    """How many windows DNSMOS rates, or the chance that it does where others may stand for it."""
+    if recording.seconds < LEAST_SECONDS:
+        return 0.0
+    chance = min(1.0, recording.seconds / SECONDS_A_WINDOW) if settings.ratings is Ratings.SAMPLED else 1.0
+    return chance * rated_count(recording.seconds)
 
 
 def expected_bytes(recording: Recording, settings: Settings) -> tuple[int, int]:

@@ -48,6 +48,16 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class Ratings(StrEnum):
+    """Which recordings DNSMOS rates: all that are long enough, or of short ones as few as stand for the others.
+
+    What may have come to harm is rated either way.
+    """
+
+    ALL = "all"
+    SAMPLED = "sampled"
+
+
 RESULT_VERSION = 7
 """Raised whenever the code changes what comes out for the same file, settings and weights."""
 
@@ -62,7 +72,8 @@ class Settings:
     ``on_risk`` says what is done where the guard does not trust the sampler, which it also knows by how far ``draws``
     samples are apart. ``strength`` is the share of the result in the mix with its recording. ``loudness`` in LUFS is
     what the result is brought to, None for what comes of it; ``extend_band`` makes up what a recording of a low rate
-    lacks; ``storage`` is how it is stored, which may be lossy. ``precision`` is the networks'.
+    lacks; ``storage`` is how it is stored, which may be lossy. ``precision`` is the networks'. ``ratings`` says which
+    results may be found harmful by DNSMOS.
     """
 
     sampler: SamplerConfig
@@ -79,6 +90,7 @@ class Settings:
     extend_band: bool = False
     storage: Storage = field(default_factory=Storage)
     precision: Precision = Precision.FLOAT32
+    ratings: Ratings = Ratings.ALL
 
     def __post_init__(self) -> None:
         if self.sampler.steps < 0:
@@ -113,6 +125,7 @@ class Settings:
         names = {
             "on_risk": OnRisk(values.get("on_risk", OnRisk.FALLBACK)),
             "precision": Precision(values.get("precision", Precision.FLOAT32)),
+            "ratings": Ratings(values.get("ratings", Ratings.ALL)),
         }
         return cls(**{**values, **parts, **names})
 

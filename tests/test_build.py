@@ -28,9 +28,9 @@ from exdiff_cli.measures.activity import FRAME_SAMPLES, levelled_activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES
 from exdiff_cli.measures.talk import Talk
 from exdiff_cli.report import build
-from exdiff_cli.report.build import FILTERED, NOTICE, UNRATED, WINDOW_SECONDS, build_report, cut_windows
+from exdiff_cli.report.build import FILTERED, NOT_DRAWN, NOTICE, UNRATED, WINDOW_SECONDS, build_report, cut_windows
 from exdiff_cli.report.sidecar import QualityReport
-from exdiff_cli.settings import OnRisk
+from exdiff_cli.settings import OnRisk, Ratings
 from exdiff_cli.stream import RecordingStream
 
 
@@ -119,6 +119,18 @@ def test_what_is_short_is_rated_if_it_is_suspect(
     report = report_of(store(tmp_path / "a.wav", 1.9), bundle, factor, risks, on_risk=on_risk)
     assert (report.gain is not None) == rated
     assert (UNRATED in report.notes) != rated
+
+
+@pytest.mark.parametrize(("factor", "drawn", "rated"), [(0.9, False, False), (0.9, True, True), (0.25, False, True)])
+def test_a_recording_that_others_stand_for_is_rated_if_it_is_suspect(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, factor: float, drawn: bool, rated: bool
+) -> None:
+    monkeypatch.setattr(build, "is_drawn", lambda content_sha256, seconds: drawn)
+    source = store(tmp_path / "a.wav", 3.0)
+    report = report_of(source, bundle, factor, ratings=Ratings.SAMPLED)
+    assert (report.gain is not None) == rated
+    assert (NOT_DRAWN in report.notes) != rated
+    assert report_of(source, bundle, factor).gain is not None
 
 
 def test_measures_are_of_both_files(tmp_path: Path, bundle: Bundle) -> None:

@@ -25,6 +25,7 @@ from exdiff_cli.dry_run import (
     estimate,
     estimate_table,
     expected_bytes,
+    expected_ratings,
     expected_seconds,
     looked_up,
     measure_load,
@@ -33,7 +34,7 @@ from exdiff_cli.engine import RunOptions, RunResult, enhance_all
 from exdiff_cli.errors import UsageError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Manifest
-from exdiff_cli.settings import Resources, Settings
+from exdiff_cli.settings import Ratings, Resources, Settings
 from exdiff_cli.storage import Storage
 
 
@@ -53,6 +54,18 @@ def test_adds_up_what_is_not_done(calls: Path) -> None:
     assert load == Load(2, 0, 1, audio_seconds=3.0, channel_seconds=4.0, rated=1, bytes=sizes)
     rest = measure_load(jobs, lambda job: job.relative.name != "a.wav", settings)
     assert (rest.recordings, rest.done_before, rest.audio_seconds) == (1, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ratings", "expected"),
+    [(1.9, Ratings.ALL, 0.0), (15.0, Ratings.ALL, 1.0), (15.0, Ratings.SAMPLED, 0.1), (600.0, Ratings.SAMPLED, 4.0)],
+)
+def test_expects_as_many_ratings_as_a_run_makes(
+    tmp_path: Path, seconds: float, ratings: Ratings, expected: float
+) -> None:
+    settings = replace(Settings(SamplerConfig()), ratings=ratings)
+    recording = replace(probe(store(tmp_path / "a.wav", 1.0, rate=8000)), frames=round(8000 * seconds))
+    assert expected_ratings(recording, settings) == pytest.approx(expected)
 
 
 STORED = [

@@ -59,7 +59,7 @@ def test_a_bundle_without_such_graphs_says_how_to_get_them(bundle: Bundle) -> No
 
 def test_it_is_for_cpus(shipped: Bundle) -> None:
     with pytest.raises(UsageError, match="is for CPUs, not cuda"):
-        shipped.ready_on(torch.device("cuda"), in_8_bits=True)
+        shipped.ready_on(torch.device("cuda"), Precision.INT8)
 
 
 @pytest.mark.parametrize("part", PARTS)

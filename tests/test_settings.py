@@ -11,7 +11,7 @@ import pytest
 from exdiff_cli import settings as module
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.errors import UsageError
-from exdiff_cli.settings import MEASURED, OnRisk, Precision, Resources, Settings
+from exdiff_cli.settings import MEASURED, OnRisk, Precision, Ratings, Resources, Settings
 from exdiff_cli.storage import Storage
 
 BASE = Settings(SamplerConfig(steps=0))
@@ -37,6 +37,7 @@ OTHER: dict[str, Any] = {
     "draws": 3,
     "strength": 0.5,
     "precision": Precision.BFLOAT16,
+    "ratings": Ratings.SAMPLED,
 }
 
 
@@ -77,7 +78,7 @@ def test_equal_settings_have_one_key() -> None:
 
 
 def test_settings_come_back_from_what_a_manifest_keeps() -> None:
-    changed = replace(BASE, storage=Storage(**OTHER_STORAGE), precision=Precision.BFLOAT16)
+    changed = replace(BASE, storage=Storage(**OTHER_STORAGE), precision=Precision.BFLOAT16, ratings=Ratings.SAMPLED)
     assert Settings.from_dict(json.loads(json.dumps(changed.as_dict()))) == changed
     before_there_was_storage = {name: value for name, value in BASE.as_dict().items() if name != "storage"}
     assert Settings.from_dict(before_there_was_storage) == BASE

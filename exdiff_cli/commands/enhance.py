@@ -44,7 +44,7 @@ from exdiff_cli.errors import ExdiffError, NoInputError, UsageError
 from exdiff_cli.jobs import Jobs
 from exdiff_cli.loading import uncollected
 from exdiff_cli.selection import Selection, parse_newer_than, parse_shard
-from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, OnRisk, Precision, Resources, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, SPEECH, OnRisk, Precision, Ratings, Resources, Settings
 from exdiff_cli.stdout import print_json, print_table
 from exdiff_cli.stopping import Stop, on_signals, parse_deadline, parse_duration
 from exdiff_cli.storage import Storage, parse_bit_rate
@@ -184,6 +184,9 @@ def enhance(
     ] = None,
     batch: SegmentsOption = None,
     precision: PrecisionOption = Precision.FLOAT32,
+    ratings: Annotated[
+        Ratings, typer.Option(help="Let DNSMOS rate all recordings, or of short ones only some, for speed.")
+    ] = Ratings.ALL,
     deadline: Annotated[
         str | None, typer.Option(help="Be done by then: 06:00, or 2026-05-31T06:00; what does not fit is left.")
     ] = None,
@@ -256,6 +259,7 @@ def enhance(
         loudness=loudness,
         extend_band=extend_band,
         precision=precision,
+        ratings=ratings,
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
     )
     resources = choose_resources(device, batch)

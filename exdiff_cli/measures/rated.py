@@ -22,6 +22,15 @@ def rated_count(seconds: float) -> int:
     return max(1, min(MOST_WINDOWS, int(seconds / SECONDS_A_WINDOW)))
 
 
+def is_drawn(content_sha256: str, seconds: float) -> bool:
+    """Whether a recording is one of those that stand for others of its length.
+
+    As many are as let a window be rated for each :data:`SECONDS_A_WINDOW`, short recordings or long ones. Which ones
+    depends on nothing but what they hold.
+    """
+    return int(content_sha256[:8], 16) / 16**8 < seconds / SECONDS_A_WINDOW
+
+
 def rated_windows(windows: int, seconds: float) -> list[int]:
     """Which of so many windows of a recording of ``seconds`` are rated: at least one, spread over them all."""
     count = min(windows, rated_count(seconds))

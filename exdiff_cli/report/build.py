@@ -18,16 +18,17 @@ from exdiff_cli.measures import FLOOR_DBFS, SAMPLE_RATE, Floats
 from exdiff_cli.measures.activity import levelled_activity
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos, choose_windows, fill_window, mean_score
 from exdiff_cli.measures.meter import Meter
-from exdiff_cli.measures.rated import LEAST_SECONDS, SUSPECT_DECIBELS, rated_windows
+from exdiff_cli.measures.rated import LEAST_SECONDS, SUSPECT_DECIBELS, is_drawn, rated_windows
 from exdiff_cli.measures.talk import Talk, fall_of_speech, measure_talk
 from exdiff_cli.report.sidecar import AudioFile, DnsmosMeasures, GuardMark, Measures, QualityReport, TakenFrom
-from exdiff_cli.settings import OnRisk, Settings
+from exdiff_cli.settings import OnRisk, Ratings, Settings
 from exdiff_cli.stream import RecordingStream
 
 WINDOW_SECONDS = -(-WINDOW_SAMPLES // SAMPLE_RATE)
 NOTICE = "enhanced sound is partly generated: it is no evidence of what was said; the original is"
 FILTERED = "enhanced sound is filtered, and none of it generated; the original is the evidence"
 UNRATED = f"too short to be rated by DNSMOS: shorter than {LEAST_SECONDS:g} s"
+NOT_DRAWN = "not rated by DNSMOS: it is one of the short recordings that others stand for (--ratings sampled)"
 KEPT = "the recording itself, not enhanced"
 
 
@@ -64,7 +65,7 @@ def build_report(
         seed=settings.seed,
         seconds={stage: round(seconds, 4) for stage, seconds in stream.seconds.items()},
         real_time_factor=round(sum(stream.seconds.values()) / source.seconds, 4),
-        notes=(_notice(stream),) if rated else (_notice(stream), UNRATED),
+        notes=(_notice(stream),) if rated else (_notice(stream), _why_unrated(source)),
     )
 
 
@@ -78,6 +79,10 @@ def _notice(stream: RecordingStream) -> str:
     if stream.is_original:
         return KEPT
     return NOTICE if stream.settings.is_generative else FILTERED
+
+
+def _why_unrated(recording: Recording) -> str:
+    return UNRATED if recording.seconds < LEAST_SECONDS else NOT_DRAWN
 
 
 def _describe_mark(mark: Mark) -> GuardMark:
@@ -117,14 +122,15 @@ class Heard:
 
 
 def _rated(stream: RecordingStream, settings: Settings, heard: Heard, made: Heard, is_suspect: bool) -> list[int]:
-    """The windows that DNSMOS rates; none of what is too short for it and not suspect.
+    """The windows that DNSMOS rates; none of what is too short for it, or others stand for, and not suspect.
 
     What the guard found makes suspect where it was left as it was.
     """
     seconds = stream.recording.seconds
     is_left = bool(stream.marks) and settings.on_risk is OnRisk.FLAG
     is_suspect = is_suspect or is_left or _fell(heard, made) > SUSPECT_DECIBELS
-    if seconds < LEAST_SECONDS and not is_suspect:
+    is_passed_over = settings.ratings is Ratings.SAMPLED and not is_drawn(stream.content.sha256, seconds)
+    if (seconds < LEAST_SECONDS or is_passed_over) and not is_suspect:
         return []
     return rated_windows(len(heard.windows), seconds)
 
