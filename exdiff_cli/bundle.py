@@ -250,7 +250,7 @@ def _read_graph(model: nn.Module, folder: Path, part: Mapping[str, Any], kind: s
     content = _read_checked(path, part[f"{kind}_sha256"])
     if not is_made_of(content, part["sha256"]):
         raise BundleError(f"{path}: was not made of the weights in {part['file']}; install the bundle again")
-    return Graph(content, model)
+    return Graph(content, model, str(path))
 
 
 def _read_checked(path: Path, sha256: str) -> bytes:

@@ -10,11 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, Queue
 from signal import Signals
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from time import perf_counter
-from typing import TypeVar
 
 from exdiff_cli import __version__
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, file_sha256, probe
@@ -30,6 +28,7 @@ from exdiff_cli.manifest import MANIFEST, MadeWith, Manifest, State, fingerprint
 from exdiff_cli.no_harm import complete
 from exdiff_cli.placement import Batch, NoMemoryError, Placement
 from exdiff_cli.publish import TEMPORARY_GLOB, publish_text
+from exdiff_cli.read_ahead import read_ahead
 from exdiff_cli.rebuild import rebuild
 from exdiff_cli.report.sidecar import QualityReport, read_sidecar, sidecar_path, to_json
 from exdiff_cli.settings import Resources, Settings
@@ -49,8 +48,6 @@ POLL_SECONDS = 0.05
 
 OTHERS_SECONDS = 3600.0
 """A temporary file that is still being written was touched within this time."""
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -620,45 +617,3 @@ def set_at_the_end(event: Event) -> Iterator[None]:
         yield
     finally:
         event.set()
-
-
-def read_ahead(sources: Iterator[Iterator[Item]], depth: int, readers: int) -> Generator[Item]:
-    """Run so many sources at a time, each in a thread and in its own order, up to ``depth`` items ahead of all.
-
-    ``sources`` themselves are asked by one thread at a time. Exceptions of both are raised here; closing this ends all.
-    """
-    queue: Queue[tuple[bool, Item | BaseException | None]] = Queue(depth)
-    stopped, turn = Event(), Lock()
-
-    def produce() -> None:
-        try:
-            while (source := take()) is not None:
-                for item in source:
-                    if stopped.is_set():
-                        return
-                    queue.put((False, item))
-            queue.put((True, None))
-        except BaseException as error:
-            queue.put((True, error))
-
-    def take() -> Iterator[Item] | None:
-        with turn:
-            return None if stopped.is_set() else next(sources, None)
-
-    threads = [Thread(target=produce, name="decode", daemon=True) for _ in range(readers)]
-    for thread in threads:
-        thread.start()
-    try:
-        while readers:
-            is_end, item = queue.get()
-            if isinstance(item, BaseException) and is_end:
-                raise item
-            if is_end:
-                readers -= 1
-            else:
-                yield item  # type: ignore[misc]
-    finally:
-        stopped.set()
-        while any(thread.is_alive() for thread in threads):
-            with suppress(Empty):
-                queue.get(timeout=0.05)

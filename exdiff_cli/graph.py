@@ -46,10 +46,11 @@ FREE = {0: "batch", 3: "frames"}
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The content of an ONNX file, and the network, as it was loaded, that it stands for."""
+    """The content of an ONNX file, the network, as it was loaded, that it stands for, and which ``file`` that is."""
 
     content: bytes
     network: nn.Module
+    file: str = "a graph of a model"
 
 
 class GraphNetwork:
@@ -63,7 +64,7 @@ class GraphNetwork:
             self._session = cpu_session(graph.content, torch.get_num_threads(), spin=False)
         except Exception as error:  # Those of ONNX Runtime have no class in common.
             reason = str(error).splitlines()[0]
-            raise BundleError(f"a model's graph cannot be run ({reason}); update onnxruntime, or exdiff") from error
+            raise BundleError(f"{graph.file}: cannot be run ({reason}); update onnxruntime, or exdiff") from error
         self.names = [each.name for each in self._session.get_inputs()]
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:

@@ -5,6 +5,7 @@ Imports of torch lie in the fixtures, so that test files which need none start q
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("eval"):
             item.add_marker(pytest.mark.skip(reason="needs the extra `eval`"))
+
+
+@pytest.fixture(autouse=True)
+def forgotten_verbosity() -> Iterator[None]:
+    """What a call in a test was told, as ``-q``, is not told to the calls of later ones."""
+    ours = logging.getLogger("exdiff_cli")
+    level = ours.level
+    yield
+    ours.setLevel(level)
 
 
 def _write_speech(folder: Path) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +27,7 @@ from exdiff_cli import engine, no_harm
 from exdiff_cli.audio.io import AUDIO_SUFFIXES, AtomicWriter, probe
 from exdiff_cli.bundle import Bundle, load_bundle
 from exdiff_cli.discover import STATE_FOLDER, Discovery, discover
-from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found, read_ahead
+from exdiff_cli.engine import Listener, Outcome, RunOptions, RunResult, enhance_all, enhance_found
 from exdiff_cli.enhancer import Enhanced, Enhancer
 from exdiff_cli.errors import ExdiffError, ExitCode, LockedError, NoInputError, OutputError, RecordingError, UsageError
 from exdiff_cli.lock import locked
@@ -1043,75 +1043,6 @@ def test_what_cannot_be_opened_does_not_count_as_left(run: Run, calls: Path, tmp
     result = run(calls, tmp_path / "out", options=RunOptions(Stop(deadline=1e9, clock=lambda: 0.0)))
     assert (len(result.done), len(result.failed), result.left) == (2, 1, 0)
     assert result.exit_code is ExitCode.SOME_FAILED
-
-
-def decoders() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "decode"]
-
-
-def prefetch(items: Iterator[Any], depth: int) -> Generator[Any]:
-    """With one reader of one source."""
-    return read_ahead(iter([items]), depth, 1)
-
-
-@pytest.mark.parametrize("depth", [1, 3, 100])
-def test_prefetch_gives_all_in_order(depth: int) -> None:
-    assert list(prefetch(iter(range(20)), depth)) == list(range(20))
-    assert not decoders()
-
-
-def test_prefetch_passes_exceptions_as_items_too() -> None:
-    error = ValueError("an item like any other")
-    assert list(prefetch(iter([error]), 1)) == [error]
-
-
-@pytest.mark.parametrize("error", [ValueError("bad"), MemoryError(), KeyboardInterrupt()])
-def test_prefetch_raises_what_the_items_raise_after_those_before_it(error: BaseException) -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        raise error
-
-    found: list[int] = []
-    with pytest.raises(type(error)):
-        found.extend(prefetch(items(), 4))
-    assert found == [1]
-    assert not decoders()
-
-
-def test_closing_prefetch_ends_its_thread_and_its_items() -> None:
-    produced: list[int] = []
-    closed = threading.Event()
-
-    def items() -> Iterator[int]:
-        try:
-            for number in range(10**9):
-                produced.append(number)
-                yield number
-        finally:
-            closed.set()
-
-    ahead = prefetch(items(), 3)
-    assert next(ahead) == 0
-    ahead.close()
-    assert not decoders()
-    del ahead
-    assert closed.wait(10)
-    assert len(produced) < 100
-
-
-def test_prefetch_runs_no_further_ahead_than_asked() -> None:
-    produced: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(100):
-            produced.append(number)
-            yield number
-
-    ahead = prefetch(items(), 3)
-    next(ahead)
-    time.sleep(0.1)
-    assert len(produced) <= 5  # one taken, three waiting, one in hand
-    ahead.close()
 
 
 def test_what_ffmpeg_reads_comes_out_as_itself_or_as_flac(run: Run, tmp_path: Path) -> None:

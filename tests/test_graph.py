@@ -201,8 +201,8 @@ def test_a_graph_of_other_weights_is_refused(own: Path, tmp_path: Path) -> None:
 
 
 def test_a_graph_that_cannot_be_run_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"cannot be run \([^\n]+; update onnxruntime"):
-        GraphNetwork(Graph(b"no graph", bundle.separator))
+    with pytest.raises(BundleError, match=r"of\.onnx: cannot be run \([^\n]+; update onnxruntime"):
+        GraphNetwork(Graph(b"no graph", bundle.separator, "of.onnx"))
 
 
 def graph_hash(folder: Path) -> str:

@@ -19,7 +19,7 @@ from recordings import cut_off, samples_of, store, talk
 from exdiff_cli import no_harm, placement
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import Bundle
-from exdiff_cli.engine import PUBLISH_BACKLOG, Listener, Outcome, RunOptions, RunResult, enhance_all, read_ahead
+from exdiff_cli.engine import PUBLISH_BACKLOG, Listener, Outcome, RunOptions, RunResult, enhance_all
 from exdiff_cli.enhancer import Enhanced, Enhancer, Piece
 from exdiff_cli.errors import ExitCode
 from exdiff_cli.manifest import Manifest, State
@@ -587,52 +587,3 @@ def in_time(work: Callable[[], RunResult]) -> RunResult:
     thread.join(60)
     assert found, "no end"
     return found[0]
-
-
-# --- reading ahead ------------------------------------------------------------------------------------------
-
-
-def test_several_readers_keep_the_order_of_each_source() -> None:
-    sources = ([(number, index) for index in range(50)] for number in range(7))
-    found = list(read_ahead(map(iter, sources), 4, 3))
-    assert len(found) == 350
-    for number in range(7):
-        assert [item for item in found if item[0] == number] == [(number, index) for index in range(50)]
-
-
-def test_as_many_sources_are_read_at_a_time_as_there_are_readers() -> None:
-    together = threading.Barrier(3)
-
-    def source() -> Iterator[int]:
-        together.wait(10)
-        yield 1
-
-    assert list(read_ahead(iter([source() for _ in range(3)]), 1, 3)) == [1, 1, 1]
-
-
-@pytest.mark.parametrize("where", ["source", "sources"])
-def test_what_a_reader_raises_is_raised(where: str) -> None:
-    def source() -> Iterator[int]:
-        yield 1
-        if where == "source":
-            raise KeyError("bad")
-
-    def sources() -> Iterator[Iterator[int]]:
-        yield source()
-        if where == "sources":
-            raise KeyError("bad")
-
-    with pytest.raises(KeyError, match="bad"):
-        list(read_ahead(sources(), 4, 3))
-    assert not [thread for thread in threading.enumerate() if thread.name == "decode"]
-
-
-def test_closing_ends_all_readers_without_end() -> None:
-    def endless() -> Iterator[int]:
-        while True:
-            yield 1
-
-    ahead = read_ahead(iter([endless() for _ in range(9)]), 2, 3)
-    next(ahead)
-    ahead.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "decode"]

@@ -76,11 +76,11 @@ class Measures(_Model):
     """Quality of one file; ``null`` where a measure is not defined, as loudness is not for silence.
 
     ``snr_db`` and ``speech_share`` are of at most twelve windows of nine seconds, and ``dnsmos`` is of one of these
-    for each two and a half minutes, at least one, or of none where the recording is shorter than two seconds and its
-    speech did not suffer. They are the same
-    windows before and after, without a gain that ``--loudness`` asked for, and of the mean of the channels, or the
-    loudest one where those of the original cancel each other; all other measures are of the whole file. ``snr_db`` is
-    estimated: speech against what is heard between.
+    for each two and a half minutes, at least one. Where its speech did not suffer it is of none of a recording that is
+    shorter than two seconds, or that others stand for by ``--ratings sampled``. They are the same windows before and
+    after, without a gain that ``--loudness`` asked for, and of the mean of the channels, or the loudest one where those
+    of the original cancel each other; all other measures are of the whole file. ``snr_db`` is estimated: speech against
+    what is heard between.
     """
 
     dnsmos: DnsmosMeasures | None
@@ -117,9 +117,9 @@ class QualityReport(_Model):
 
     ``guard`` says where the sampler was not trusted; what was done there is the setting ``on_risk``. ``uncertainty_db``
     is how far draws of the sampler are apart in speech, where there were several. ``taken_from`` says what the whole
-    result is made of, and ``flags`` why somebody should listen to it.
-    ``changes`` says in words what differs in format between input and output; ``seconds`` is wall time by
-    stage; ``real_time_factor`` is seconds of work a second of audio.
+    result is made of, and ``flags`` why somebody should listen to it. ``changes`` says in words what differs in format
+    between input and output; ``seconds`` is wall time by stage; ``real_time_factor`` is seconds of work a second of
+    audio.
     """
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
