@@ -24,7 +24,7 @@ from exdiff_cli.audio.spectral import SpectralConfig
 from exdiff_cli.cuda_graph import CudaDevice, ReplayedScoreNet, ReplayedSeparator, Replays, graphs_wanted
 from exdiff_cli.diffuse.generate import SamplerConfig
 from exdiff_cli.diffuse.score_net import DataPredictor
-from exdiff_cli.errors import BundleError, UsageError
+from exdiff_cli.errors import BundleError, ExdiffError, UsageError
 from exdiff_cli.extract.by_example import ExampleSeparator
 from exdiff_cli.extract.resunet import ResUNetConfig
 from exdiff_cli.extract.separator import Separator
@@ -50,9 +50,10 @@ Model = TypeVar("Model", bound=nn.Module)
 class Bundle:
     """Both models, ready to run, and what a report must say of them.
 
-    ``weights_sha256`` covers both weight files; ``sampler`` is the bundle's default. ``examples`` is the folder whose
-    sound the separator takes out, if it was asked by one. ``graphs`` are the models' own, by part, where there are any,
-    and ``quantised`` those in 8 bits. ``replays`` are those of models that are ready to run on a GPU.
+    ``weights_sha256`` covers both weight files, see :meth:`computing_in`; ``sampler`` is the bundle's default.
+    ``examples`` is the folder whose sound the separator takes out, if it was asked by one. ``graphs`` are the models'
+    own, by part, where there are any, and ``quantised`` those in 8 bits. ``replays`` are those of models that are ready
+    to run on a GPU.
     """
 
     name: str
@@ -66,6 +67,23 @@ class Bundle:
     graphs: Mapping[str, Graph] = field(default_factory=dict)
     quantised: Mapping[str, Graph] = field(default_factory=dict)
     replays: Replays | None = None
+
+    def computing_in(self, precision: Precision) -> Bundle:
+        """A bundle whose ``weights_sha256`` covers all that results in ``precision`` depend on.
+
+        In 8 bits that are its graphs too, which differ by more than rounding. Raises :class:`UsageError` where there
+        are none.
+        """
+        if precision is not Precision.INT8:
+            return self
+        if self.examples is not None:
+            raise UsageError("--precision int8: is not for examples, which are asked in float32; leave one of both out")
+        if set(self.quantised) != set(PARTS):
+            raise UsageError(f"--precision int8: {self.name} has no graphs in 8 bits; leave it out, or name a bundle")
+        hashes = [hashlib.sha256(self.quantised[part].content).hexdigest() for part in PARTS]
+        return replace(
+            self, weights_sha256=hashlib.sha256("".join((self.weights_sha256, *hashes)).encode()).hexdigest()
+        )
 
     def to(self, device: torch.device) -> Bundle:
         """Move both models, in place, and return the bundle."""
@@ -82,18 +100,15 @@ class Bundle:
         return replace(self, separator=separator, score_net=score_net, replays=None)
 
     def ready_on(self, device: torch.device, precision: Precision = Precision.FLOAT32) -> Bundle:
-        """A bundle to run on ``device``, whose models are replaced by what is faster there and computes the same.
+        """A bundle to run on ``device`` in ``precision``, whose models are replaced by what is faster there.
 
         On a CPU these are the models' graphs, where there are any. They do not follow a change of the models' weights.
-        Those in 8 bits have to be there, and run on a CPU alone: :class:`UsageError`.
+        Those in 8 bits have to be there, as :meth:`computing_in` sees to, and run on a CPU alone.
         """
         if self.replays is not None:
             return self
         in_8_bits = precision is Precision.INT8
-        if in_8_bits and device.type != "cpu":
-            raise UsageError(f"--precision int8: is for CPUs, not {device}; leave it out, or give --device cpu")
-        if in_8_bits and not self.quantised:
-            raise UsageError(f"--precision int8: {self.name} has no graphs in 8 bits; make it anew by `exdiff bundle`")
+        assert not in_8_bits or (device.type == "cpu" and self.quantised)
         self.to(device)
         if device.type == "cuda":
             return self._replayed(device, precision)
@@ -186,7 +201,9 @@ def load_bundle(name: str) -> Bundle:
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / CONFIG}: entry {error} is missing or wrong; install the bundle again") from error
     combined = hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Bundle(folder.name, folder, spectral, sampler, separator, score_net, combined, None, graphs, quantised)
+    return Bundle(
+        folder.name, folder, spectral, sampler, separator, score_net, combined, graphs=graphs, quantised=quantised
+    )
 
 
 def can_be_asked_by_example(bundle: Bundle) -> bool:
@@ -286,8 +303,8 @@ def write_bundle(
 ) -> None:
     """Make a bundle of trained weight files, whose metadata describe their networks.
 
-    Graphs of the networks are made beside them if the package onnx is there, in float32 and in 8 bits. The config is
-    published last, so that an unfinished bundle is never found.
+    Graphs of the networks are made beside them if the package onnx is there, in float32 and in 8 bits. Nothing is
+    written before all is made, and the config last, so that an unfinished bundle is never found.
     """
     parts = {"extract": read_trained(extract, "extract"), "diffuse": read_trained(diffuse, "diffuse")}
     preset = parts["extract"][1].get("preset", "small")
@@ -296,16 +313,19 @@ def write_bundle(
     if by_example is not None:
         parts[EXAMPLES] = read_trained(by_example, EXAMPLES)
     tables: dict[str, dict[str, Any]] = {"spectral": asdict(find_preset(preset).spectral)}
+    written: dict[str, bytes] = {}
     for part, (content, about) in parts.items():
-        _write(folder / f"{part}.safetensors", content)
+        written[f"{part}.safetensors"] = content
         tables[part] = {"file": f"{part}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
         tables[f"{part}.network"] = about["config"]
     tables["diffuse.sampler"] = asdict(sampler) if sampler else parts["diffuse"][1]["sampler"]
     of_diffuse = build_config(SamplerConfig, tables["diffuse.sampler"])
     for (part, kind), graph in (_graphs(find_preset(preset), parts, of_diffuse) if with_graphs else {}).items():
         name = f"{part}.onnx" if kind == "graph" else f"{part}.{kind}.onnx"
-        _write(folder / name, graph)
+        written[name] = graph
         tables[part] |= {kind: name, f"{kind}_sha256": hashlib.sha256(graph).hexdigest()}
+    for name, content in written.items():
+        _write(folder / name, content)
     head = f'format = {FORMAT}\npreset = "{preset}"\n'
     publish_text(folder / CONFIG, head + "".join(_toml_table(*item) for item in tables.items()))
 
@@ -315,7 +335,7 @@ def _graphs(
 ) -> dict[tuple[str, str], bytes]:
     """Graphs of both networks, by part and kind, made of their weights.
 
-    There are none of the preset ``base``, and none without the package.
+    There are none of the preset ``base``, none without the package, and none in 8 bits without the audio that ships.
     """
     if not can_export():
         log.warning("no graphs of the models: pip install onnx, and a bundle of the preset small is faster on a CPU")
@@ -328,8 +348,12 @@ def _graphs(
         if graph is None:
             return {}
         made.append(Graph(graph, model))
-    in_8_bits = quantise(made[0], made[1], preset.spectral, sampler, find_shipped_audio())
     plain = {(part, "graph"): graph.content for part, graph in zip(PARTS, made, strict=True)}
+    try:
+        in_8_bits = quantise(made[0], made[1], preset.spectral, sampler, find_shipped_audio())
+    except ExdiffError as error:
+        log.warning("no graphs in 8 bits, for --precision int8: %s", error)
+        return plain
     return plain | {(part, "int8"): content for part, content in zip(PARTS, in_8_bits, strict=True)}
 
 

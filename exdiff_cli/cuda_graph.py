@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from exdiff_cli.config import GRAPHS_VARIABLE
 from exdiff_cli.diffuse.attention import Memory
 from exdiff_cli.diffuse.score_net import Condition, DataPredictor
+from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.resunet30 import ResUNet30
 from exdiff_cli.extract.separator import Extraction, Separator, separate
 from exdiff_cli.memory import is_out_of_memory
@@ -63,11 +64,18 @@ off by about the whole.
 """
 
 ON = frozenset({"1", "on", "t", "true", "y", "yes"})
+OFF = frozenset({"", "0", "off", "f", "false", "n", "no"})
 
 
 def graphs_wanted() -> bool:
-    """Whether the environment asks for them: until a GPU has shown what they are worth, they are for who measures."""
-    return os.environ.get(GRAPHS_VARIABLE, "").strip().lower() in ON
+    """Whether the environment asks for them: until a GPU has shown what they are worth, they are for who measures.
+
+    Raises :class:`UsageError` for what is no yes or no.
+    """
+    asked = os.environ.get(GRAPHS_VARIABLE, "").strip().lower()
+    if asked not in ON | OFF:
+        raise UsageError(f"{GRAPHS_VARIABLE}={asked}: give yes or no")
+    return asked in ON
 
 
 class Device(Protocol):
@@ -325,6 +333,7 @@ class Replays:
             if is_shortage:
                 self._end()
                 return
+            self._device.wait()
             # What one shape of a network cannot do no other can, and each capture that fails may cost memory.
             self._refused.add(id(module))
             for key in [key for key in self._shapes if key[0] == id(module)]:

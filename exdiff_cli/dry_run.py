@@ -26,7 +26,7 @@ from exdiff_cli.errors import RecordingError, UsageError
 from exdiff_cli.jobs import Job
 from exdiff_cli.manifest import Manifest, NewerManifestError
 from exdiff_cli.measures.dnsmos import WINDOW_SAMPLES, Dnsmos
-from exdiff_cli.measures.rated import LEAST_SECONDS, SECONDS_A_WINDOW, rated_count
+from exdiff_cli.measures.rated import LEAST_SECONDS, drawn_share, rated_count
 from exdiff_cli.settings import Ratings, Resources, Settings
 from exdiff_cli.text import printable
 
@@ -47,8 +47,8 @@ class Load:
     """What is to be done: recordings, seconds of audio over all channels, bytes; and what cannot be opened.
 
     ``bytes`` are those of the results, ``waiting_bytes`` what the largest takes beside it until it is complete.
-    ``done_before`` counts all that a run would pass over, ``rated`` the windows that DNSMOS rates, before and after as
-    one.
+    ``done_before`` counts all that a run would pass over, ``rated_windows`` how many DNSMOS is
+    expected to rate, each before and after.
     """
 
     recordings: int = 0
@@ -56,7 +56,7 @@ class Load:
     unreadable: int = 0
     audio_seconds: float = 0.0
     channel_seconds: float = 0.0
-    rated: float = 0.0
+    rated_windows: float = 0.0
     bytes: int = 0
     waiting_bytes: int = 0
 
@@ -104,7 +104,7 @@ def measure_load(
             recordings=load.recordings + 1,
             audio_seconds=load.audio_seconds + recording.seconds,
             channel_seconds=load.channel_seconds + recording.seconds * recording.channels,
-            rated=load.rated + expected_ratings(recording, settings),
+            rated_windows=load.rated_windows + expected_ratings(recording, settings),
             bytes=load.bytes + size,
             waiting_bytes=max(load.waiting_bytes, waiting),
         )
@@ -115,7 +115,7 @@ def expected_ratings(recording: Recording, settings: Settings) -> float:
     """How many windows DNSMOS rates, or the chance that it does where others may stand for it."""
     if recording.seconds < LEAST_SECONDS:
         return 0.0
-    chance = min(1.0, recording.seconds / SECONDS_A_WINDOW) if settings.ratings is Ratings.SAMPLED else 1.0
+    chance = drawn_share(recording.seconds) if settings.ratings is Ratings.SAMPLED else 1.0
     return chance * rated_count(recording.seconds)
 
 
@@ -169,9 +169,8 @@ def estimate(
     seconds = 0.0
     if load.recordings:
         archive = MadeArchive(CALIBRATION_SECONDS * resources.publishers, resources.publishers)
-        measured = measure_made(archive, bundle, settings, resources)
-        lanes = resources.workers * len(resources.devices)
-        seconds = expected_seconds(load, measured, seconds_a_window(), lanes)
+        measured = measure_made(archive, bundle, replace(settings, ratings=Ratings.ALL), resources)
+        seconds = expected_seconds(load, measured, seconds_a_window(), resources)
     return Estimate(
         load,
         output,
@@ -183,15 +182,16 @@ def estimate(
     )
 
 
-def expected_seconds(load: Load, measured: Run, window: float, lanes: int) -> float:
+def expected_seconds(load: Load, measured: Run, window: float, resources: Resources) -> float:
     """What a load takes, by a run over recordings of which one window each was rated, in ``window`` seconds.
 
-    That is as long as the cores have work, or the models, of which as many are at work as there are ``lanes``. Each
-    channel costs as much as another, and each window that is rated: short recordings have more of these.
+    The longest of what the cores, the models and the publishers, who rate, have to do. Each channel costs as much as
+    another, and each window as another: short recordings have more windows.
     """
-    seconds = load.channel_seconds / measured.audio
-    work = seconds * (measured.cpu - window * measured.result.done_count) + window * load.rated
-    return max(work / len(os.sched_getaffinity(0)), seconds * measured.model_seconds / lanes)
+    seconds, rating = load.channel_seconds / measured.audio, window * load.rated_windows
+    work = seconds * (measured.cpu - window * measured.result.done_count) + rating
+    models = seconds * measured.model_seconds / (resources.workers * len(resources.devices))
+    return max(work / len(os.sched_getaffinity(0)), models, rating / resources.publishers)
 
 
 def seconds_a_window() -> float:

@@ -198,6 +198,8 @@ class Enhancer:
 
     def _groups(self, seeds: list[int], stretches: list[Stretch | None], length: int) -> list[_Group]:
         """What the sampler is for of segments of ``length`` samples; stretches of one length go together."""
+        if not self.settings.sampler.steps:
+            return []
         spectral = self.bundle.spectral
         by_length: dict[int, list[tuple[int, slice]]] = {}
         for row, stretch in enumerate(stretches):
@@ -209,10 +211,9 @@ class Enhancer:
     def _group(self, rows: list[tuple[int, slice]], seeds: list[int], frames: int) -> _Group:
         part = rows[0][1]
         shape = self.bundle.spectral.bins, len(range(*part.indices(frames)))
-        draws = self.settings.draws if self.settings.sampler.steps else 0
         noises = [
-            seeded_noise([seed_of_draw(seeds[row], draw) for row, _ in rows], shape, self.device)
-            for draw in range(draws)
+            seeded_noise([seed_of_draw(seeds[row], draw) for row, _ in rows], shape, self.device, is_next=not draw)
+            for draw in range(self.settings.draws)
         ]
         return _Group(rows, noises, self._pinned(torch.stack([fade(each, frames) for _, each in rows])))
 

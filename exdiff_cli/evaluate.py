@@ -88,7 +88,8 @@ def evaluate(
     """
     systems = list(comparison.systems(bundle, settings))
     # Systems of one bundle share what runs its models: on a GPU its CUDA graphs take memory.
-    ready = {id(of): of.ready_on(device, settings.precision) for _, of, _ in systems}
+    bundles = {id(of): of for _, of, _ in systems}
+    ready = {key: of.ready_on(device, settings.precision) for key, of in bundles.items()}
     enhancers = {system: Enhancer(ready[id(of)], chosen, device) for system, of, chosen in systems}
     rows: list[Row] = []
     with ThreadPoolExecutor() as threads:

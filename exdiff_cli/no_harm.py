@@ -1,4 +1,4 @@
-"""The whole of a result against its recording: none is worse without saying so, and none by far.
+"""The whole of a result against its recording: none that is rated is worse without saying so, and none by far.
 
 Where DNSMOS rates a result far below its recording, Extract's estimate is the result instead, and where that is rated
 no better, the recording itself.

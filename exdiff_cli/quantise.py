@@ -21,6 +21,7 @@ from exdiff_cli.audio.recording import Samples
 from exdiff_cli.audio.spectral import LEVEL_RMS, SpectralConfig, analyse
 from exdiff_cli.diffuse.generate import SamplerConfig, generate, seeded_noise
 from exdiff_cli.diffuse.score_net import ScoreNet
+from exdiff_cli.errors import BundleError
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.graph import Graph, GraphNetwork, GraphScoreNet, GraphSeparator
 
@@ -53,7 +54,7 @@ def quantise(
 ) -> tuple[bytes, bytes]:
     """Both graphs in 8 bits; ``audio`` is the folder of clean speech and noise that ships.
 
-    Needs the package onnx. Raises RecordingError where the audio cannot be read.
+    Needs the package onnx. Raises RecordingError where the audio cannot be read, BundleError where there is none.
     """
     assert isinstance(extract.network, Separator)
     assert isinstance(diffuse.network, ScoreNet)
@@ -73,6 +74,8 @@ def quantise(
 def _mixtures(audio: Path) -> Iterator[Samples]:
     """Talk in noise at the models' level, ``(SEGMENT,)`` each."""
     talk, noises = (sorted((audio / kind).rglob("*.opus")) for kind in ("speech/valid", "noise"))
+    if not (talk and noises):
+        raise BundleError(f"{audio}: holds no speech or no noise: install exdiff again")
     for index, decibels in enumerate(DECIBELS):
         clean, noise = (
             np.resize(read_mono(paths[index % len(paths)]), SEGMENT).astype(np.float64) for paths in (talk, noises)

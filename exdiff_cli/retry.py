@@ -60,10 +60,10 @@ def restore(made_with: MadeWith) -> tuple[Bundle, Settings]:
     bundle = load_bundle(made_with.bundle)
     try:
         settings = Settings.from_dict(made_with.settings)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"settings of another version of exdiff ({error}); {remedy}") from error
     bundle, query = ask(bundle, made_with.examples or settings.query)
-    settings = replace(settings, query=query)
+    bundle, settings = bundle.computing_in(settings.precision), replace(settings, query=query)
     if bundle.weights_sha256 != made_with.weights_sha256:
         raise BundleError(f"{made_with.bundle}: holds other models than before; {remedy}")
     if settings.cache_key() != made_with.settings_key:
@@ -77,6 +77,8 @@ def retry_failed(
 ) -> Iterator[RunResult]:
     """Run what :func:`find_failed` found, one part and setting after the other, as far as it still fails."""
     ready = [(again, *restore(again.made_with)) for again in found]
+    for _, _, settings in ready:
+        resources.check_precision(settings.precision)
     for again, bundle, settings in ready:
         of_part = replace(options, part=again.part, only_failed=True)
         yield enhance_found(Discovery(again.jobs), output, bundle, settings, resources, listener, of_part)

@@ -51,7 +51,7 @@ class Precision(StrEnum):
 class Ratings(StrEnum):
     """Which recordings DNSMOS rates: all that are long enough, or of short ones as few as stand for the others.
 
-    What may have come to harm is rated either way.
+    Either way it rates those that the guard or a fall of the speech makes suspect.
     """
 
     ALL = "all"
@@ -170,6 +170,11 @@ class Resources:
     @property
     def devices(self) -> list[str]:
         return self.device.split(",")
+
+    def check_precision(self, precision: Precision) -> None:
+        """:class:`UsageError` where a device does not compute in it."""
+        if precision is Precision.INT8 and self.device != "cpu":
+            raise UsageError(f"--precision int8: is for CPUs, not {self.device}; give --device cpu")
 
     @classmethod
     def on(cls, device: str, batch: int | None, threads: int) -> Resources:

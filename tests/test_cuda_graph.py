@@ -35,6 +35,7 @@ from exdiff_cli.cuda_graph import (
     graphs_wanted,
 )
 from exdiff_cli.enhancer import Enhancer, Piece
+from exdiff_cli.errors import UsageError
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.settings import Precision
 
@@ -405,7 +406,7 @@ def pieces(count: int) -> list[Piece]:
     return [Piece(row.copy(), SEGMENT, 100 + index) for index, row in enumerate(signal)]
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BFLOAT16])
 def test_a_run_with_graphs_equals_one_without(bundle: Bundle, precision: Precision) -> None:
     device = FakeDevice()
     settings = replace(short_settings(bundle, skip_silence=False), precision=precision)
@@ -499,6 +500,9 @@ def test_the_environment_asks_for_graphs(bundle: Bundle, monkeypatch: pytest.Mon
         monkeypatch.setenv(GRAPHS_VARIABLE, unwanted)
         assert not graphs_wanted()
         assert bundle.ready_on(GPU) is bundle
+    monkeypatch.setenv(GRAPHS_VARIABLE, "ture")
+    with pytest.raises(UsageError, match="EXDIFF_CUDA_GRAPHS=ture: give yes or no"):
+        graphs_wanted()
     monkeypatch.setenv(GRAPHS_VARIABLE, value)
     assert graphs_wanted()
     ready = bundle.ready_on(GPU)

@@ -51,7 +51,7 @@ def test_adds_up_what_is_not_done(calls: Path) -> None:
     settings = Settings(SamplerConfig())
     load = measure_load(jobs, lambda job: True, settings)
     sizes = sum((calls / name).stat().st_size for name in ("a.wav", "b.wav"))
-    assert load == Load(2, 0, 1, audio_seconds=3.0, channel_seconds=4.0, rated=1, bytes=sizes)
+    assert load == Load(2, 0, 1, audio_seconds=3.0, channel_seconds=4.0, rated_windows=1, bytes=sizes)
     rest = measure_load(jobs, lambda job: job.relative.name != "a.wav", settings)
     assert (rest.recordings, rest.done_before, rest.audio_seconds) == (1, 1, 1.0)
 
@@ -120,14 +120,24 @@ def test_expects_the_measured_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     bundle = load_bundle(str(make_bundle(tmp_path / "bundle")))
     result = RunResult(tmp_path, done_count=2, done_seconds=60.0)
     run = Run(result, wall=3.0, cpu=5.0, stages={"extract": 1.0, "diffuse": 2.0}, frames={}, load_before=0.0)
-    monkeypatch.setattr(dry_run, "measure_made", lambda *_: run)
+    measured: list[Any] = []
+
+    def measure(*given: Any) -> Run:
+        measured.append(given)
+        return run
+
+    monkeypatch.setattr(dry_run, "measure_made", measure)
     monkeypatch.setattr(dry_run, "seconds_a_window", lambda: 0.5)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    load = Load(10, channel_seconds=7200.0, audio_seconds=3600.0, rated=40, bytes=10**6)
-    found = estimate(load, tmp_path / "not" / "there", bundle, Settings(bundle.sampler), Resources(workers=2), 2.0)
+    load = Load(10, channel_seconds=7200.0, audio_seconds=3600.0, rated_windows=40, bytes=10**6)
+    settings, resources = Settings(bundle.sampler, ratings=Ratings.SAMPLED), Resources(workers=2, publishers=2)
+    found = estimate(load, tmp_path / "not" / "there", bundle, settings, resources, 2.0)
+    archive, _, calibrated, _ = measured[0]
+    assert (archive.files, calibrated.ratings) == (2, Ratings.ALL)  # of each of which one window is rated
     # The cores have 4 s of work for a minute, and half a second for each window; the models would be done before.
     assert (found.expected_seconds, found.cost) == ((120 * 4 + 40 * 0.5) / 2, 0.14)
-    assert expected_seconds(load, run, 0.5, lanes=1) == 120 * 3
+    assert expected_seconds(load, run, 0.5, Resources(workers=1, publishers=2)) == 120 * 3
+    assert expected_seconds(replace(load, rated_windows=4000), run, 0.5, Resources(workers=2)) == 4000 * 0.5
     assert found.real_time_factor == 0.0347
     assert found.disk_bytes > 10**6
     assert found.disk_free_bytes > 0

@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import short_settings
 from recordings import DATA
+from typer.testing import CliRunner
 
+from exdiff_cli import bundle as bundle_module
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.audio.recording import Samples
-from exdiff_cli.bundle import PARTS, Bundle, load_bundle
+from exdiff_cli.bundle import PARTS, Bundle, load_bundle, write_bundle
+from exdiff_cli.cli import app
 from exdiff_cli.enhancer import Enhancer, Piece
 from exdiff_cli.errors import UsageError
 from exdiff_cli.quantise import IN_FLOAT
-from exdiff_cli.settings import DEFAULT_BUNDLE, Precision, Settings
+from exdiff_cli.settings import DEFAULT_BUNDLE, Precision, Resources, Settings
 
+INT8 = Precision.INT8
 CPU = torch.device("cpu")
 
 
@@ -51,15 +54,74 @@ def test_a_result_in_8_bits_is_the_same_each_time(shipped: Bundle) -> None:
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_bundle_without_such_graphs_says_how_to_get_them(bundle: Bundle) -> None:
-    settings = replace(short_settings(bundle), precision=Precision.INT8)
-    with pytest.raises(UsageError, match=r"--precision int8: \S+ has no graphs in 8 bits; make it anew"):
-        Enhancer(bundle, settings, CPU)
+def test_a_bundle_without_such_graphs_is_refused(bundle: Bundle, shipped: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--precision int8: \S+ has no graphs in 8 bits; leave it out"):
+        bundle.computing_in(Precision.INT8)
+    half = replace(shipped, quantised={"extract": shipped.quantised["extract"]})
+    with pytest.raises(UsageError, match="has no graphs in 8 bits"):
+        half.computing_in(Precision.INT8)
+    with pytest.raises(UsageError, match="is not for examples"):
+        replace(shipped, examples=tmp_path).computing_in(Precision.INT8)
 
 
-def test_it_is_for_cpus(shipped: Bundle) -> None:
-    with pytest.raises(UsageError, match="is for CPUs, not cuda"):
-        shipped.ready_on(torch.device("cuda"), Precision.INT8)
+def test_other_graphs_make_other_results(shipped: Bundle) -> None:
+    assert shipped.computing_in(Precision.FLOAT32) is shipped
+    own = shipped.computing_in(Precision.INT8)
+    graph = shipped.quantised["diffuse"]
+    others = {**shipped.quantised, "diffuse": replace(graph, content=graph.content + b" ")}
+    hashes = {each.weights_sha256 for each in (shipped, own, replace(shipped, quantised=others).computing_in(INT8))}
+    assert len(hashes) == 3
+    assert shipped.computing_in(INT8).weights_sha256 == own.weights_sha256
+
+
+def test_it_is_for_cpus() -> None:
+    Resources("cpu").check_precision(INT8)
+    Resources("cuda").check_precision(Precision.BFLOAT16)
+    for device in ("cuda", "cuda:0,cuda:1"):
+        with pytest.raises(UsageError, match=f"is for CPUs, not {device}; give --device cpu"):
+            Resources(device).check_precision(INT8)
+
+
+@pytest.mark.parametrize("options", [("--query", "EXAMPLES"), ("--bundle", "BUNDLE"), ("--device", "cuda")])
+def test_a_call_that_cannot_be_served_makes_no_folder(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    folders = {"EXAMPLES": str(DATA), "BUNDLE": str(bundle_folder)}
+    given = [folders.get(option, option) for option in options]
+    device = () if "--device" in options else ("--device", "cpu")
+    called = CliRunner().invoke(
+        app, ["enhance", str(DATA / "noisy.wav"), "-o", str(tmp_path / "out"), "--precision", "int8", *device, *given]
+    )
+    assert isinstance(called.exception, UsageError)
+    assert str(called.exception).startswith("--precision int8: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_made_without_them_where_there_is_no_audio_to_find_ranges_by(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(bundle_module, "find_shipped_audio", lambda: tmp_path)
+    write_bundle(tmp_path / "b", bundle_folder / "extract.safetensors", bundle_folder / "diffuse.safetensors")
+    made = load_bundle(str(tmp_path / "b"))
+    assert set(made.graphs) == set(PARTS)
+    assert not made.quantised
+    assert "no graphs in 8 bits" in caplog.text
+
+
+def test_nothing_is_written_before_all_is_made(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*about: object) -> None:
+        raise KeyboardInterrupt
+
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(bundle_module, "quantise", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(tmp_path / "b", bundle_folder / "extract.safetensors", bundle_folder / "diffuse.safetensors")
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize("part", PARTS)

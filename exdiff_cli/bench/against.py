@@ -18,7 +18,17 @@ COMPARED = ("real_time_factor", "cpu_seconds", "peak_memory_mib", "peak_device_m
 SAME = {
     "machine": ("processor", "cores", "memory_mib", "system", "torch", "device_name"),
     "audio": ("audio_seconds", "files", "failed", "archive", "rate", "channels", "speech_share"),
-    "settings": ("bundle", "weights_sha256", "device", "threads", "workers", "batch", "precision", "steps"),
+    "settings": (
+        "bundle",
+        "weights_sha256",
+        "device",
+        "threads",
+        "workers",
+        "batch",
+        "precision",
+        "steps",
+        "cuda_graphs",
+    ),
 }
 """What has to be the same for the ratios to be the code's alone."""
 

@@ -54,11 +54,6 @@ class Run:
         return self.result.done_seconds
 
     @property
-    def score_share(self) -> float:
-        """Of scoring in all stages."""
-        return self.stages["score"] / sum(self.stages.values())
-
-    @property
     def model_seconds(self) -> float:
         return sum(self.stages[stage] for stage in NETWORK_STAGES)
 
@@ -135,7 +130,7 @@ def run_figures(run: Run, bundle: Bundle, settings: Settings, resources: Resourc
         "audio_hours_per_hour": round(run.audio / run.wall, 2),
         "cpu_seconds": round(run.cpu / run.audio, 4),
         "by_stage": {stage: round(spent / run.audio, 6) for stage, spent in stages.items()},
-        "score_share": round(run.score_share, 4),
+        "score_share": round(stages["score"] / sum(stages.values()), 4),
         "diffuse_to_extract": round(stages["diffuse"] / max(stages["extract"], 1e-4), 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }

@@ -74,9 +74,10 @@ def bench(
 
     stored = read_stored(against) if against is not None else None
     wanted = Wanted(MadeArchive(**made), tuple(paths or ()), scaling, published, stored)
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle).computing_in(precision)
     settings = make_settings(loaded, preset_steps(preset, steps), precision=precision)
     resources = choose_resources(device, batch)
+    resources.check_precision(precision)
     figures = {"message_type": "bench", **measure(wanted, loaded, settings, resources)}
     if plot is not None:
         from exdiff_cli.bench.plot import draw_bench

@@ -201,11 +201,17 @@ def enhance(
     log_format: LogFormatOption = None,
 ) -> None:
     """Clean recordings into a folder of their own; what is done already is left alone, originals always are."""
+    from exdiff_cli.gates import Gates, reports_of, shortfalls
+    from exdiff_cli.signing import load_private_key
+
     stop = make_stop(deadline, max_duration, grace)
     part = parse_shard(shard) if shard else None
     age = parse_newer_than(newer_than, time.time()) if newer_than else None
     selection = Selection(tuple(include or ()), tuple(exclude or ()), age, part)
     check_price(price_per_hour)
+    lock_seconds = parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0
+    gates = Gates(min_gain, min_ovrl)
+    signer = load_private_key(sign_key) if sign_key is not None else None
     is_stream = DASH in (paths or [])
     if is_stream:
         found, target = Discovery(Jobs()), output or DASH
@@ -216,10 +222,8 @@ def enhance(
         from exdiff_cli.bundle import load_bundle
         from exdiff_cli.engine import RunOptions, enhance_found
         from exdiff_cli.follow import following
-        from exdiff_cli.gates import Gates, reports_of, shortfalls
         from exdiff_cli.pipe import check_pipe, enhance_stream
         from exdiff_cli.query import ask
-        from exdiff_cli.signing import load_private_key
 
     if is_stream:
         for_folders = {
@@ -235,17 +239,16 @@ def enhance(
             "--sign-key": sign_key,
         }
         check_pipe(paths or [], output, as_json, for_folders)
-    signer = load_private_key(sign_key) if sign_key is not None else None
-    gates = Gates(min_gain, min_ovrl)
     run_options = RunOptions(
         stop=stop,
         max_failures=max_failures,
         only_failed=retry_failed,
         part=part.name if part else "",
-        lock_wait=parse_duration(lock_wait, "--lock-wait") if lock_wait else 0.0,
+        lock_wait=lock_seconds,
         max_hours=max_hours,
     )
     loaded, query = ask(load_bundle(bundle), query)
+    loaded = loaded.computing_in(precision)
     settings = make_settings(
         loaded,
         preset_steps(preset, steps),
@@ -263,6 +266,7 @@ def enhance(
         storage=Storage(file_format, subtype, parse_bit_rate(bitrate) if bitrate else None, keep_time),
     )
     resources = choose_resources(device, batch)
+    resources.check_precision(precision)
     if dry_run:
         return show_estimate(found, target, loaded, settings, resources, run_options, price_per_hour, as_json)
     with following(as_json) as listener:

@@ -96,11 +96,11 @@ def _generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
-def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device) -> Noise:
+def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device, is_next: bool = True) -> Noise:
     """Noise that depends on each row's seed and the step alone, whatever else is in the batch.
 
     Drawn on the CPU, whose generator gives the same numbers on every machine. For a GPU what a sampler starts from is
-    drawn at once, so that the device need not wait for it, and copied while the device goes on.
+    drawn at once if it ``is_next``, so that the device need not wait for it, and copied while the device goes on.
     """
     is_gpu = device.type == "cuda"
 
@@ -110,7 +110,7 @@ def seeded_noise(seeds: list[int], shape: tuple[int, int], device: torch.device)
             torch.randn(shape, generator=_generator(seed, index), dtype=torch.complex64, out=row)
         return rows
 
-    ahead = {0: drawn(0)} if is_gpu else {}
+    ahead = {0: drawn(0)} if is_gpu and is_next else {}
 
     def noise(index: int) -> Tensor:
         rows = ahead.pop(index) if index in ahead else drawn(index)

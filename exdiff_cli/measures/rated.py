@@ -23,12 +23,13 @@ def rated_count(seconds: float) -> int:
 
 
 def is_drawn(content_sha256: str, seconds: float) -> bool:
-    """Whether a recording is one of those that stand for others of its length.
+    """Whether a recording is one of those that stand for others of its length, by nothing but what it holds."""
+    return int(content_sha256[:8], 16) / 16**8 < drawn_share(seconds)
 
-    As many are as let a window be rated for each :data:`SECONDS_A_WINDOW`, short recordings or long ones. Which ones
-    depends on nothing but what they hold.
-    """
-    return int(content_sha256[:8], 16) / 16**8 < seconds / SECONDS_A_WINDOW
+
+def drawn_share(seconds: float) -> float:
+    """The share of recordings of ``seconds`` that stand for all: so a window is rated for each 150 s of audio."""
+    return min(1.0, seconds / SECONDS_A_WINDOW)
 
 
 def rated_windows(windows: int, seconds: float) -> list[int]:
