@@ -52,8 +52,8 @@ class Bundle:
 
     ``weights_sha256`` covers both weight files, see :meth:`computing_in`; ``sampler`` is the bundle's default.
     ``examples`` is the folder whose sound the separator takes out, if it was asked by one. ``graphs`` are the models'
-    own, by part, where there are any, and ``quantised`` those in 8 bits. ``replays`` are those of models that are ready
-    to run on a GPU.
+    own, by part, where there are any, and ``quantised`` those in 8 bits. ``ready_for`` says which device and precision
+    the models are ready to run in, and ``replays`` are theirs on a GPU.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Bundle:
     examples: Path | None = None
     graphs: Mapping[str, Graph] = field(default_factory=dict)
     quantised: Mapping[str, Graph] = field(default_factory=dict)
+    ready_for: tuple[torch.device, Precision] | None = None
     replays: Replays | None = None
 
     def computing_in(self, precision: Precision) -> Bundle:
@@ -97,16 +98,20 @@ class Bundle:
         Nothing is copied on the device that the models are on, which may have no memory left.
         """
         separator, score_net = _copied(self.separator, device), _copied(self.score_net, device)
-        return replace(self, separator=separator, score_net=score_net, replays=None)
+        return replace(self, separator=separator, score_net=score_net, ready_for=None, replays=None)
 
     def ready_on(self, device: torch.device, precision: Precision = Precision.FLOAT32) -> Bundle:
         """A bundle to run on ``device`` in ``precision``, whose models are replaced by what is faster there.
 
         On a CPU these are the models' graphs, where there are any. They do not follow a change of the models' weights.
-        Those in 8 bits have to be there, as :meth:`computing_in` sees to, and run on a CPU alone.
+        Those in 8 bits have to be there, as :meth:`computing_in` sees to, and run on a CPU alone. Models that are ready
+        are not touched: another thread may be running them.
         """
-        if self.replays is not None:
+        if self.ready_for == (device, precision):
             return self
+        return replace(self._made_ready(device, precision), ready_for=(device, precision))
+
+    def _made_ready(self, device: torch.device, precision: Precision) -> Bundle:
         in_8_bits = precision is Precision.INT8
         assert not in_8_bits or (device.type == "cpu" and self.quantised)
         self.to(device)

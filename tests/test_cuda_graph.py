@@ -499,7 +499,7 @@ def test_the_environment_asks_for_graphs(bundle: Bundle, monkeypatch: pytest.Mon
     for unwanted in ("", "no", "0"):
         monkeypatch.setenv(GRAPHS_VARIABLE, unwanted)
         assert not graphs_wanted()
-        assert bundle.ready_on(GPU) is bundle
+        assert bundle.ready_on(GPU).replays is None
     monkeypatch.setenv(GRAPHS_VARIABLE, "ture")
     with pytest.raises(UsageError, match="EXDIFF_CUDA_GRAPHS=ture: give yes or no"):
         graphs_wanted()

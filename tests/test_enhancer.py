@@ -32,6 +32,16 @@ def enhance(bundle: Bundle, *given: Piece, **settings: Any) -> list[Samples]:
     return Enhancer(bundle, short_settings(bundle, **settings), CPU)(given)
 
 
+def test_who_shares_models_leaves_them_alone(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be running them, and a recurrent layer that is moved has no weights for a moment."""
+    first = Enhancer(bundle, short_settings(bundle), CPU)
+    monkeypatch.setattr(torch.nn.Module, "_apply", lambda *_: pytest.fail("moved"))
+    estimate = replace(first.sharing(), settings=short_settings(bundle, steps=0))
+    assert estimate.bundle.separator is first.bundle.separator
+    with pytest.raises(BaseException, match="moved"):
+        Enhancer(bundle, short_settings(bundle), CPU)
+
+
 # --- independence of the batch ------------------------------------------------------------------------------
 
 
