@@ -31,7 +31,6 @@ from exdiff_cli.extract.separator import Separator
 from exdiff_cli.graph import Graph, can_export, export_graph, is_made_of, stand_in_score_net, stand_in_separator
 from exdiff_cli.presets import Preset, build_score_net, find_preset
 from exdiff_cli.publish import publish_text
-from exdiff_cli.quantise import quantise
 from exdiff_cli.settings import Precision
 
 log = logging.getLogger(__name__)
@@ -115,12 +114,14 @@ class Bundle:
         in_8_bits = precision is Precision.INT8
         assert not in_8_bits or (device.type == "cpu" and self.quantised)
         self.to(device)
+        is_bf16 = precision is Precision.BFLOAT16
         if device.type == "cuda":
-            return self._replayed(device, precision)
-        if precision is Precision.BFLOAT16:  # in which no graph computes
+            if is_bf16:  # As tensor cores read it. Convolutions in float32, for which there are none, would be slower.
+                self._lay_channels_last()
+            return self._replayed(device) if graphs_wanted() else self
+        if is_bf16:  # in which no graph computes
             return self
-        for model in (self.separator, self.score_net):  # A fifth faster, for what has no graph.
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._lay_channels_last()  # A fifth faster, for what has no graph.
         separator, score_net = ((self.quantised if in_8_bits else self.graphs).get(part) for part in PARTS)
         return replace(
             self,
@@ -128,13 +129,11 @@ class Bundle:
             score_net=stand_in_score_net(self.score_net, score_net),
         )
 
-    def _replayed(self, device: torch.device, precision: Precision) -> Bundle:
-        if precision is Precision.BFLOAT16:
-            # As tensor cores read it. Convolutions in float32, for which there are none here, would only be slower.
-            for model in (self.separator, self.score_net):
-                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if not graphs_wanted():
-            return self
+    def _lay_channels_last(self) -> None:
+        for model in (self.separator, self.score_net):
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _replayed(self, device: torch.device) -> Bundle:
         replays = Replays(CudaDevice(device))
         separator, score_net = ReplayedSeparator(self.separator, replays), ReplayedScoreNet(self.score_net, replays)
         return replace(self, separator=separator, score_net=score_net, replays=replays)
@@ -342,6 +341,8 @@ def _graphs(
 
     There are none of the preset ``base``, none without the package, and none in 8 bits without the audio that ships.
     """
+    from exdiff_cli.quantise import quantise  # It reads audio: to run a bundle need not load FFmpeg for that.
+
     if not can_export():
         log.warning("no graphs of the models: pip install onnx, and a bundle of the preset small is faster on a CPU")
         return {}

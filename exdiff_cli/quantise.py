@@ -24,6 +24,7 @@ from exdiff_cli.diffuse.score_net import ScoreNet
 from exdiff_cli.errors import BundleError
 from exdiff_cli.extract.separator import Separator
 from exdiff_cli.graph import Graph, GraphNetwork, GraphScoreNet, GraphSeparator
+from exdiff_cli.settings import Settings
 
 IN_FLOAT = ("downs.0", "head", "shortcut")
 """Convolutions that stay as they are: the first and last, whose rounding is heard most, and those that cost little."""
@@ -31,7 +32,7 @@ IN_FLOAT = ("downs.0", "head", "shortcut")
 DECIBELS = (20.0, 10.0, 5.0, 0.0, -5.0)
 """Of talk over noise, in the recordings that ranges are taken of."""
 
-SEGMENT = 129_024
+SEGMENT = Settings.segment
 STEPS = 4
 
 Inputs = dict[str, NDArray[np.float32]]

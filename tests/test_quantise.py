@@ -12,6 +12,7 @@ from recordings import DATA
 from typer.testing import CliRunner
 
 from exdiff_cli import bundle as bundle_module
+from exdiff_cli import quantise as quantise_module
 from exdiff_cli.audio.mono import read_mono
 from exdiff_cli.audio.recording import Samples
 from exdiff_cli.bundle import PARTS, Bundle, load_bundle, write_bundle
@@ -118,7 +119,7 @@ def test_nothing_is_written_before_all_is_made(
         raise KeyboardInterrupt
 
     pytest.importorskip("onnx")
-    monkeypatch.setattr(bundle_module, "quantise", fail)
+    monkeypatch.setattr(quantise_module, "quantise", fail)
     with pytest.raises(KeyboardInterrupt):
         write_bundle(tmp_path / "b", bundle_folder / "extract.safetensors", bundle_folder / "diffuse.safetensors")
     assert not (tmp_path / "b").exists()
